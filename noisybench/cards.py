@@ -1,0 +1,104 @@
+"""What a card may say: the validated form of the TOML files in ``registry/``.
+
+Cards are data: settings, sources and claims. A wrong or unknown key is refused when the card is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Card(BaseModel):
+    """What every card has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    summary: str = ""
+
+
+class Paper(BaseModel):
+    """The publication behind a method or dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    arxiv: str | None = None
+    code: str | None = Field(default=None, description="the official code, as owner/repository")
+
+
+class Claim(BaseModel):
+    """A number somebody published, with the protocol it was measured under and where it was seen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    noise: str
+    noise_rate: float | None = None
+    accuracy: float = Field(ge=0, le=1)
+    protocol: str
+    source: str
+
+
+class MethodCard(Card):
+    """What a method is, where it comes from, and the settings its sources state."""
+
+    paper: Paper | None = None
+    quirks: list[str] = Field(default=[], description="where the implementation departs from a source, and why")
+    recipes: dict[str, dict[str, Any]] = Field(
+        default={}, description="configuration by dataset name; 'default' serves every dataset without one"
+    )
+    recipe_sources: dict[str, str] = Field(default={}, description="where the values of a recipe come from")
+    blind: dict[str, Any] = Field(default={}, description="configuration of the blind ruleset: one for all noise")
+    claims: list[Claim] = []
+
+
+class SplitSizes(BaseModel):
+    """How many samples of the official train set each held-out part takes under the sealed protocol."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    meta_size: int
+    noisy_val_size: int
+    clean_val_size: int
+
+
+class DatasetCard(Card):
+    """What a dataset is and where a user gets it."""
+
+    source: Literal["digits", "hub"] = Field(description="which loader reads it")
+    hub: str | None = Field(default=None, description="name on the Hugging Face Hub")
+    image_column: str = "image"
+    label_column: str = "label"
+    classes: list[str]
+    image_size: int
+    channels: int
+    train_size: int
+    test_size: int
+    mean: list[float]
+    std: list[float]
+    licence: str
+    homepage: str
+    splits: SplitSizes
+    asymmetric: dict[str, str] = Field(
+        default={}, description="asymmetric noise: a class's images take on the label of the named class"
+    )
+    defaults: dict[str, Any] = Field(default={}, description="configuration for this dataset, below any recipe")
+
+
+class BenchmarkCard(Card):
+    """A board: which cells are run and how they are compared."""
+
+    datasets: list[str]
+    noises: list[str]
+    noise_rates: list[float]
+    methods: list[str]
+    seeds: int = 3
+    headline: str = "test_accuracy_last"
+    overrides: dict[str, Any] = {}

@@ -1,0 +1,110 @@
+"""The command line. Commands are thin: each calls one function. ``--help`` imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisybench.errors import UserError
+
+app = typer.Typer(
+    help="Methods for learning with noisy labels, run under one protocol and compared.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _listing(kind: str, title: str) -> typer.Typer:
+    listing = typer.Typer(help=f"List the {title}, or show one.", invoke_without_command=True, rich_markup_mode=None)
+    app.add_typer(listing, name=kind)
+
+    @listing.callback()
+    def list_all(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            from noisybench import listings
+
+            listings.print_list(kind)
+
+    @listing.command("show", help="Show one card: source, information used, settings.")
+    def show(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
+        from noisybench import listings
+
+        listings.print_card(kind, name)
+
+    return listing
+
+
+_listing("methods", "methods")
+_listing("datasets", "datasets")
+_listing("models", "models (noisybench's own; --model takes any timm name too)")
+_listing("noises", "noise models")
+
+
+@app.command(
+    help="Train and evaluate one method under the protocol, and write its record.",
+    epilog="Example: noisybench run --method mslg --noise symmetric --noise-rate 0.6 --seed 1",
+)
+def run(
+    method: Annotated[str | None, typer.Option(help="A name from `noisybench methods`. [default: ce]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A name from `noisybench datasets`. [default: digits]")] = None,
+    noise: Annotated[str | None, typer.Option(help="A name from `noisybench noises`. [default: symmetric]")] = None,
+    noise_rate: Annotated[float | None, typer.Option(help="In [0, 1). [default: 0.4]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of noise, split, weights and order. [default: 0]")] = None,
+    model: Annotated[str | None, typer.Option(help="Any timm name. [default: the dataset's]")] = None,
+    pretrained: Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: the recipe's]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step. [default: the recipe's]")] = None,
+    meta_size: Annotated[int | None, typer.Option(help="Clean meta images. [default: the dataset's]")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize to this side. [default: the dataset's]")] = None,
+    protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
+    ruleset: Annotated[str | None, typer.Option(help="paper or blind settings. [default: paper]")] = None,
+    data_path: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    limit_train: Annotated[int | None, typer.Option(help="Use so many training images (stratified).")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results. [default: runs/…]")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. method.inner_lr=0.5."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    wandb: Annotated[bool | None, typer.Option("--wandb", help="Log to Weights & Biases too.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
+) -> None:
+    options = {
+        name: value
+        for name, value in locals().items()
+        if value is not None and name not in ("config", "overrides", "resume", "dry_run")
+    }
+    from noisybench.config import build_config, merge, parse_override, read_config_file
+
+    given: dict[str, Any] = read_config_file(config) if config is not None else {}
+    given = merge(given, options)
+    for text in overrides or []:
+        given = merge(given, parse_override(text))
+    resolved = build_config(given)
+    if dry_run:
+        print(resolved.model_dump_json(indent=2))
+        return
+
+    import noisybench
+    from noisybench.progress import ConsoleProgress, console
+
+    noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console()))
+
+
+def main() -> None:
+    """Run the command line: a user's error is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"noisybench: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

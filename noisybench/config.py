@@ -1,0 +1,242 @@
+"""The configuration of one run: validated, unknown keys refused, resolved in layers, hashed to a run id.
+
+Layers, later ones win: the defaults below < the dataset card's defaults < the method card's recipe for that dataset
+(or its ``default`` recipe; then ``DATASET:PROTOCOL`` where there is one) < what is given (a ``--config`` file, then the command line). The layers are applied
+whenever a :class:`RunConfig` is built, so Python and the command line give the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from noisybench import registry
+from noisybench.canonical import canonical_json
+from noisybench.errors import UserError, unknown_name
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerConfig(_Strict):
+    """The optimizer of a method's networks. ``lr`` is the rate at epoch 0; the schedule takes it from there."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: Positive = 0.02
+    momentum: Fraction = Field(default=0.9, description="SGD's momentum; Adam's beta1")
+    weight_decay: NonNegative = 5e-4
+    nesterov: bool = False
+
+
+class ScheduleConfig(_Strict):
+    """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
+
+    name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear"] = "cosine"
+    steps: list[tuple[int, Positive]] = Field(
+        default=[], description="steps: pairs (first epoch, learning rate)"
+    )
+    start: int = Field(default=0, ge=0, description="linear: the epoch from which the rate falls to 0")
+    period: int = Field(default=10, ge=1, description="cosine-restarts: epochs of one cycle")
+    floor: NonNegative = Field(default=0.0, description="cosine, cosine-restarts: the lowest rate")
+
+    @model_validator(mode="after")
+    def _steps_are_ordered(self):
+        epochs = [epoch for epoch, _ in self.steps]
+        if self.name == "steps" and (not epochs or epochs[0] != 0 or epochs != sorted(set(epochs))):
+            raise ValueError("steps must be pairs (first epoch, learning rate), rising, the first from epoch 0")
+        return self
+
+
+class AugmentConfig(_Strict):
+    """Training augmentation, drawn anew for each sample in each epoch."""
+
+    crop_padding: int = Field(default=0, ge=0, description="zero-pad by so many pixels, then crop at random")
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    meta_set: bool = Field(default=True, description="augment the meta set's images too")
+
+
+class RunConfig(_Strict):
+    """Everything one run depends on. Build it with what you want to change; cards supply the rest."""
+
+    method: str = "ce"
+    dataset: str = "digits"
+    noise: str = "symmetric"
+    noise_rate: Fraction = 0.4
+    noise_seed: int | None = Field(default=None, ge=0, description="seed of the noise; the run's seed if not given")
+    seed: int = Field(default=0, ge=0)
+    protocol: Literal["sealed", "authors"] = "sealed"
+    ruleset: Literal["paper", "blind"] = Field(
+        default="paper", description="paper: the card's recipe; blind: the card's one setting for all noise"
+    )
+    limit_train: int | None = Field(default=None, ge=1, description="use so many training images (stratified)")
+    meta_size: int = Field(ge=0)
+    noisy_val_size: int = Field(ge=0)
+    clean_val_size: int = Field(ge=0)
+
+    model: str = "noisybench_cnn8"
+    pretrained: bool = False
+    image_size: int | None = Field(default=None, ge=4, description="side in pixels; the dataset's own if not given")
+    precision: Literal["float32", "float64"] = "float32"
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=128, ge=1, description="images per step, over all processes")
+    order: Literal["shuffled", "sequential"] = Field(
+        default="shuffled", description="sequential replays file order in every epoch, as the MSLG authors do"
+    )
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    augment: AugmentConfig = AugmentConfig()
+    settings: dict[str, Any] = Field(default={}, description="the method's own settings")
+
+    # Where and how it runs: none of these may change a result, so they are no part of the run id.
+    data_path: Path | None = None
+    output: Path | None = None
+    wandb: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_cards(cls, given: Any) -> Any:
+        """Put the cards' layers under what is given."""
+        if not isinstance(given, dict):
+            return given
+        method = given.get("method", cls.model_fields["method"].default)
+        dataset = given.get("dataset", cls.model_fields["dataset"].default)
+        ruleset = given.get("ruleset", cls.model_fields["ruleset"].default)
+        dataset_card = registry.dataset_card(dataset)
+        method_card = registry.method_card(method)
+        recipe = method_card.recipes.get(dataset, method_card.recipes.get("default", {}))
+        protocol = given.get("protocol", cls.model_fields["protocol"].default)
+        of_protocol = method_card.recipes.get(f"{dataset}:{protocol}", {})
+        layers = [dataset_card.splits.model_dump(), dataset_card.defaults, recipe, of_protocol]
+        if ruleset == "blind":
+            layers.append(method_card.blind)
+        if given.get("noise") == "none":
+            layers.append({"noise_rate": 0.0})
+        merged: dict[str, Any] = {}
+        for layer in [*layers, given]:
+            merged = merge(merged, layer)
+        return merged
+
+    @field_validator("settings", mode="after")
+    @classmethod
+    def _settings_are_the_methods(cls, settings: dict[str, Any], info) -> dict[str, Any]:
+        method = info.data.get("method")
+        if method is None:
+            return settings
+        try:
+            return registry.load_method(method).Settings(**settings).model_dump(mode="json")
+        except ValidationError as error:  # a ValueError: left alone, pydantic would bury it in a message of its own
+            raise UserError(_first_error(error, given=info.data, parents=["method"])) from error
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        from noisybench.noise import NOISES
+
+        if self.noise not in NOISES:
+            raise unknown_name("noise", self.noise, NOISES)
+        if self.noise == "none" and self.noise_rate != 0:
+            raise UserError(f"noise_rate {self.noise_rate} with noise 'none': give --noise-rate 0 or a noise")
+        if self.optimizer.nesterov and self.optimizer.name != "sgd":
+            raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {self.optimizer.name}")
+        return self
+
+    def science(self) -> dict[str, Any]:
+        """The resolved configuration without the fields that cannot change a result, as plain JSON values."""
+        return self.model_dump(mode="json", exclude=ENVIRONMENT_FIELDS)
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits: the sha256 of the canonical JSON of :meth:`science`."""
+        return hashlib.sha256(canonical_json(self.science()).encode()).hexdigest()[:16]
+
+    @property
+    def noise_key(self) -> int:
+        """The seed that the noise is drawn with."""
+        return self.seed if self.noise_seed is None else self.noise_seed
+
+
+ENVIRONMENT_FIELDS = {"data_path", "output", "wandb"}
+
+
+def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """``upper`` laid over ``lower``: nested tables are merged, everything else is replaced."""
+    merged = dict(lower)
+    for name, value in upper.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if both_tables else value
+    return merged
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The content of a ``--config`` file (TOML)."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"--config {path}: no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"--config {path}: not a readable TOML file: {error}") from error
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """One ``--set KEY=VALUE``: ``"optimizer.lr=0.1"`` gives ``{"optimizer": {"lr": 0.1}}``.
+
+    ``method.X`` names the method's own setting X. VALUE is a TOML value; a bare word is a string.
+    """
+    name, separator, value_text = text.partition("=")
+    name = name.strip()
+    if not separator or not name:
+        raise UserError(f"--set {text!r}: write KEY=VALUE, for example --set optimizer.lr=0.1")
+    try:
+        value: Any = tomllib.loads(f"value = {value_text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = value_text
+    parts = name.split(".")
+    if parts[0] == "method" and len(parts) > 1:
+        parts[0] = "settings"
+    for part in reversed(parts):
+        value = {part: value}
+    return value
+
+
+def build_config(given: dict[str, Any]) -> RunConfig:
+    """A :class:`RunConfig` from untyped input, with errors a user can act on.
+
+    Raises:
+        UserError: a key is unknown or a value is wrong; one line that names it.
+    """
+    try:
+        return RunConfig(**given)
+    except ValidationError as error:
+        raise UserError(_first_error(error, given)) from error
+
+
+def _first_error(error: ValidationError, given: dict[str, Any], parents: list[str] | None = None) -> str:
+    first = error.errors()[0]
+    place = [*(parents or []), *(str(part) for part in first["loc"])]
+    name = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(place[:-1], given)
+        return str(unknown_name("configuration key", name, known))
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+    return f"{name or 'configuration'}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _known_keys(parents: list[str], given: dict[str, Any]) -> list[str]:
+    """Dotted names of the keys that exist beside an unknown one."""
+    if parents[:1] == ["method"]:
+        model: type[BaseModel] = registry.load_method(given.get("method", "ce")).Settings
+    else:
+        model = RunConfig
+        for parent in parents:
+            model = model.model_fields[parent].annotation
+    return [".".join([*parents, field]) for field in model.model_fields]

@@ -1,0 +1,86 @@
+"""Training augmentation as batched tensor operations; every draw is looked up by the sample's own index."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from noisybench import rng
+from noisybench.config import AugmentConfig
+
+DRAWS = 4  # crop row, crop column, horizontal flip, vertical flip
+
+
+class Augmenter:
+    """Augments batches of uint8 images.
+
+    The draws of an epoch are one table with a row per sample of the dataset, so a sample's augmentation is a function
+    of (seed, purpose, epoch, sample index) whatever the batch, its order or the number of processes.
+    """
+
+    def __init__(self, config: AugmentConfig, num_samples: int, seed: int, purpose: str, device: torch.device):
+        self._config = config
+        self._num_samples = num_samples
+        self._seed = seed
+        self._purpose = purpose
+        self._device = device
+        self._tables: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, images: Tensor, sample: Tensor, epoch: int, view: int = 0) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: N×C×H×W uint8.
+            sample: N int64, the dataset's own indices.
+            epoch: epoch, or pass over the meta set.
+            view: number of the view, for methods that want several.
+        """
+        config = self._config
+        if not (config.crop_padding or config.horizontal_flip or config.vertical_flip):
+            return images
+        draws = self._table(epoch, view)[sample]
+        if config.crop_padding:
+            images = crop(images, config.crop_padding, draws[:, 0], draws[:, 1])
+        if config.horizontal_flip:
+            images = torch.where((draws[:, 2] < 0.5)[:, None, None, None], images.flip(3), images)
+        if config.vertical_flip:
+            images = torch.where((draws[:, 3] < 0.5)[:, None, None, None], images.flip(2), images)
+        return images
+
+    def _table(self, epoch: int, view: int) -> Tensor:
+        if (epoch, view) not in self._tables:
+            for old in [known for known in self._tables if known[0] < epoch - 1]:
+                del self._tables[old]  # a meta batch may still span the pass before
+            draws = rng.uniforms((self._num_samples, DRAWS), self._seed, self._purpose, epoch, view)
+            self._tables[epoch, view] = torch.from_numpy(draws).to(self._device)
+        return self._tables[epoch, view]
+
+
+def crop(images: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """Zero-pad by ``padding`` and crop back to the old size at offsets given as fractions in [0, 1).
+
+    Args:
+        images: N×C×H×W.
+        rows, columns: N float, 0 is the top (left) most offset of 2·padding + 1.
+    """
+    height, width = images.shape[2:]
+    padded = F.pad(images, (padding,) * 4)
+    offsets = 2 * padding + 1
+    top = (rows * offsets).long()[:, None] + torch.arange(height, device=images.device)
+    left = (columns * offsets).long()[:, None] + torch.arange(width, device=images.device)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[batch, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
+
+
+class Normalizer:
+    """uint8 images to floats with the dataset's mean and standard deviation (per channel, of values in [0, 1])."""
+
+    def __init__(self, mean: list[float], std: list[float], device: torch.device, dtype: torch.dtype):
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+        self._scale = scale.to(device, dtype)[:, None, None]
+        self._shift = shift.to(device, dtype)[:, None, None]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self._shift, images.to(self._scale.dtype), self._scale)

@@ -1,0 +1,29 @@
+"""The errors a user can act on: one clear line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user gave is wrong. The message names the input, what is wrong and what would be right."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not known, with the nearest names that are.
+
+    Args:
+        kind: what the name was to be, e.g. ``"method"``.
+        name: the name as the user wrote it.
+        known: every name that would have been right.
+    """
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if nearest:
+        hint = f"did you mean {' or '.join(nearest)}?"
+    elif len(known) <= 12:
+        hint = f"known: {', '.join(known)}"
+    else:
+        hint = f"{len(known)} are known, none of them similar"
+    return UserError(f"unknown {kind} {name!r}: {hint}")

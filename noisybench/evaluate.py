@@ -1,0 +1,107 @@
+"""What a run measures: accuracies of every head, and the quality of estimated labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisybench.data.loader import Stream
+from noisybench.distributed import World
+from noisybench.methods.base import LabelEstimate, Method
+
+EVAL_BATCH = 1024
+
+
+@torch.no_grad()
+def accuracies(method: Method, stream: Stream, world: World) -> dict[str, float]:
+    """The fraction of a stream each head of the method gets right. Every sample counts once, over all processes."""
+    method.set_mode(training=False)
+    mine = range(len(stream))[world.part(len(stream))]
+    correct = torch.zeros(len(method.heads), dtype=torch.int64, device=stream.labels.device)
+    for start in range(mine.start, mine.stop, EVAL_BATCH):
+        rows = slice(start, min(start + EVAL_BATCH, mine.stop))
+        images = stream.images(rows)
+        for number, head in enumerate(method.heads):
+            correct[number] += (method.predict(images, head).argmax(1) == stream.labels[rows]).sum()
+    method.set_mode(training=True)
+    totals = world.sum(correct).tolist()
+    return {head: total / len(stream) for head, total in zip(method.heads, totals, strict=True)}
+
+
+def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+    """How good the estimated training labels are.
+
+    Args:
+        estimate: the method's belief.
+        given: n int64, noisy labels.
+        true: n int64, clean labels, which only the benchmark knows.
+
+    Returns:
+        ``label_accuracy_given``, ``label_accuracy_estimated`` and ``noise_detection_auroc`` (the probability that a
+        wrongly labelled sample is more suspicious than a rightly labelled one, ties counted half; None if the labels
+        are all right or all wrong).
+    """
+    from sklearn.metrics import roc_auc_score
+
+    wrong = given != true
+    auroc = None
+    if wrong.any() and not wrong.all():
+        auroc = float(roc_auc_score(wrong, estimate.suspicion.double().cpu().numpy()))
+    estimated = estimate.soft_labels.argmax(1).cpu().numpy()
+    return {
+        "label_accuracy_given": float(np.mean(~wrong)),
+        "label_accuracy_estimated": float(np.mean(estimated == true)),
+        "noise_detection_auroc": auroc,
+    }
+
+
+class TrainingMeter:
+    """Running means over an epoch's training steps, kept on the device: no step waits for the host.
+
+    Besides the loss: accuracy of the train-mode predictions against the given and the true labels, and how much of
+    the wrongly labelled part is memorised (predicted as its wrong label).
+    """
+
+    def __init__(self, given: Tensor, true: Tensor, world: World):
+        self._given, self._true, self._world = given, true, world
+        self._wrong = given != true
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, float] = {}
+        self._first_bad = torch.full((), -1, dtype=torch.int64, device=given.device)
+        self._zero = torch.zeros((), dtype=torch.float64, device=given.device)
+
+    @torch.no_grad()
+    def add(self, batch, output) -> None:
+        """Count one step."""
+        rows = len(batch.index)
+        bad = ~torch.isfinite(output.loss) & (self._first_bad < 0)
+        self._first_bad = torch.where(bad, batch.step, self._first_bad)
+        for name, value in {"loss": output.loss, **output.logs}.items():
+            self._accumulate(name, value.detach() * rows, rows)
+        if output.logits is not None:
+            predicted = output.logits.argmax(1)
+            hits_given = predicted == self._given[batch.index]
+            self._accumulate("train_accuracy_given", hits_given.sum(), rows)
+            self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum(), rows)
+            wrong = self._wrong[batch.index]
+            self._accumulate("memorised", (hits_given & wrong).sum(), wrong.sum())
+
+    def _accumulate(self, name: str, total: Tensor, count) -> None:
+        self._sums[name] = self._sums.get(name, self._zero) + total
+        self._counts[name] = self._counts.get(name, 0) + count
+
+    def first_bad_step(self) -> int | None:
+        """The first step whose loss was not finite."""
+        step = int(self._first_bad)
+        return None if step < 0 else step
+
+    def means(self) -> dict[str, float]:
+        """Means over all processes' rows of the epoch."""
+        found = {}
+        for name in sorted(self._sums):
+            count = torch.as_tensor(self._counts[name], dtype=torch.float64, device=self._zero.device)
+            total, count = self._world.sum(torch.stack([self._sums[name].double(), count])).tolist()
+            if count:
+                found[name] = total / count
+        return found

@@ -1,0 +1,32 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replace_file(file: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``file``; on success flush it to disk and rename it over ``file``.
+
+    On an error the temporary file is removed and ``file`` stays as it was.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON (indented, sorted keys, no NaN) in one piece."""
+    with replace_file(file) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

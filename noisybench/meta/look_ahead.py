@@ -1,0 +1,150 @@
+"""The look-ahead tangent: the one primitive behind the meta-gradients of MSLG, L2R, Meta-Weight-Net and their kin.
+
+Where the inner loss is linear in its meta variable per sample, the outer gradient needs no second-order graph. With
+v = ∇ of the meta loss at the looked-ahead weights θ̂ = θ − α ∇θ L_inner, every such gradient is algebra on the noisy batch's
+logits o and their derivative ȯ = J_θ o · v along v: one Jacobian-vector product. Taking the outer gradient this way was
+published before by Taraday & Baskin, Enhanced Meta Label Correction, ICCV 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from noisybench.meta.passes import (
+    NoisyForward,
+    Weights,
+    classifier,
+    classifier_inputs,
+    functional_logits,
+    logits_along,
+    replayed,
+)
+
+ENGINES = ("jvp", "double-backward", "finite-difference", "head")
+
+# Length of the central difference's step, relative to the weights. Measured in docs/meta-gradient.md.
+FINITE_DIFFERENCE_STEP = 1e-3
+
+Average = Callable[[list[Tensor]], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """What a look-ahead found.
+
+    Attributes:
+        logits_dot: ȯ, N×C, detached: the derivative of the noisy batch's logits along v.
+        meta_loss: scalar, detached: the loss on the meta batch at θ̂ (over this process's part of it).
+    """
+
+    logits_dot: Tensor
+    meta_loss: Tensor
+
+
+def look_ahead_tangent(
+    model: nn.Module,
+    forward: NoisyForward,
+    inner_loss: Tensor | None,
+    meta_images: Tensor,
+    meta_loss: Callable[[Tensor], Tensor],
+    *,
+    inner_lr: float,
+    engine: str = "jvp",
+    average: Average = lambda gradients: gradients,
+    meta_statistics: bool = False,
+) -> LookAhead:
+    """Step ahead on the inner loss, take the meta loss's gradient v there, and differentiate the noisy logits along v.
+
+    The model's parameters, gradients, buffers (but see ``meta_statistics``) and mode are left as they are; the graph of
+    ``forward`` stays usable.
+
+    Args:
+        model: the network, in the mode the passes are to run in.
+        forward: the noisy batch's forward pass (with features for engine ``head``).
+        inner_loss: scalar made from ``forward.logits``; None looks ahead by a step of length zero (L2R).
+        meta_images: M×C×H×W.
+        meta_loss: from M×C logits to a scalar.
+        inner_lr: α, the length of the look-ahead step.
+        engine: ``jvp`` (exact), ``finite-difference`` (central difference along v) or ``head`` (only the final linear
+            layer steps ahead: no backward pass through the network).
+        average: combines each process's gradients into those of the global batch.
+        meta_statistics: let the meta batch move BatchNorm's running statistics, as the MSLG authors' code does.
+    """
+    if engine == "head":
+        return _head_tangent(model, forward, inner_loss, meta_images, meta_loss, inner_lr, average, meta_statistics)
+    ahead = _step_ahead(forward, inner_loss, inner_lr, average)
+    loss = meta_loss(functional_logits(model, ahead, meta_images, update_statistics=meta_statistics))
+    direction = dict(zip(ahead, average(_gradients(loss, ahead)), strict=True))
+    along = {"jvp": logits_along, "finite-difference": _logits_difference}[engine]
+    return LookAhead(along(model, forward, direction), loss.detach())
+
+
+def _step_ahead(forward: NoisyForward, inner_loss: Tensor | None, inner_lr: float, average: Average) -> Weights:
+    """θ̂ = θ − α ∇θ L_inner as leaves that require a gradient."""
+    names, weights = list(forward.weights), list(forward.weights.values())
+    if inner_loss is None:
+        ahead = [weight.detach().clone() for weight in weights]
+    else:
+        gradients = average(_gradients(inner_loss, forward.weights, retain_graph=True))
+        ahead = torch._foreach_sub([weight.detach() for weight in weights], torch._foreach_mul(gradients, inner_lr))
+    return {name: weight.requires_grad_() for name, weight in zip(names, ahead, strict=True)}
+
+
+def _gradients(loss: Tensor, weights: Weights, *, retain_graph: bool = False) -> list[Tensor]:
+    """∂loss/∂weights, detached; zero for weights that the loss does not reach."""
+    return list(
+        torch.autograd.grad(loss, list(weights.values()), retain_graph=retain_graph, materialize_grads=True)
+    )
+
+
+@torch.no_grad()
+def _logits_difference(model: nn.Module, forward: NoisyForward, direction: Weights) -> Tensor:
+    """Central difference of the noisy batch's logits along the direction (N×C)."""
+    names, weights = list(forward.weights), [weight.detach() for weight in forward.weights.values()]
+    tangents = [direction[name] for name in names]
+    length = torch.stack(torch._foreach_norm(tangents)).norm()
+    size = torch.stack(torch._foreach_norm(weights)).norm()
+    step = FINITE_DIFFERENCE_STEP * size / length.clamp_min(torch.finfo(length.dtype).tiny)
+    moved = []
+    for sign in (1, -1):
+        shifted = torch._foreach_add(weights, torch._foreach_mul(tangents, sign * step))
+        with replayed(forward):
+            moved.append(functional_logits(model, dict(zip(names, shifted, strict=True)), forward.images))
+    return (moved[0] - moved[1]) / (2 * step)
+
+
+def _head_tangent(
+    model: nn.Module,
+    forward: NoisyForward,
+    inner_loss: Tensor | None,
+    meta_images: Tensor,
+    meta_loss: Callable[[Tensor], Tensor],
+    inner_lr: float,
+    average: Average,
+    meta_statistics: bool,
+) -> LookAhead:
+    """As :func:`look_ahead_tangent` with every layer but the last held fixed: closed forms on the features."""
+    if forward.features is None:
+        raise ValueError("engine 'head' needs a forward pass with features=True")
+    layer, features = classifier(model), forward.features
+    with torch.no_grad(), classifier_inputs(model) as kept:
+        functional_logits(model, forward.weights, meta_images, update_statistics=meta_statistics)
+    weight, bias = layer.weight.detach(), layer.bias.detach() if layer.bias is not None else 0.0
+    if inner_loss is not None:
+        residual = torch.autograd.grad(inner_loss, forward.logits, retain_graph=True)[0].to(weight.dtype)
+        step_weight, step_bias = average([residual.T @ features.to(weight.dtype), residual.sum(0)])
+        weight = weight - inner_lr * step_weight
+        bias = bias - inner_lr * step_bias if layer.bias is not None else 0.0
+    meta_features = kept[0].to(weight.dtype)
+    meta_logits = (meta_features @ weight.T + bias).requires_grad_()
+    loss = meta_loss(meta_logits)
+    residual = torch.autograd.grad(loss, meta_logits)[0]
+    direction_weight, direction_bias = average([residual.T @ meta_features, residual.sum(0)])
+    logits_dot = features.to(weight.dtype) @ direction_weight.T
+    if layer.bias is not None:
+        logits_dot = logits_dot + direction_bias
+    return LookAhead(logits_dot, loss.detach())

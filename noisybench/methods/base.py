@@ -1,0 +1,148 @@
+"""The contract of a method: what it declares, and the few functions the loop calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from noisybench.data.loader import Batch
+from noisybench.methods.context import Context
+
+
+class Settings(BaseModel):
+    """A method's own settings. Subclass it; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass
+class StepOutput:
+    """What one training step found.
+
+    Attributes:
+        loss: scalar, the loss the step descended (over this process's rows).
+        logits: N×C of the headline network in train mode, for the training accuracies; None if there are none.
+        logs: further scalars, averaged over the epoch.
+    """
+
+    loss: Tensor
+    logits: Tensor | None = None
+    logs: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelEstimate:
+    """What a method believes of the training labels.
+
+    Attributes:
+        soft_labels: n×C float, rows sum to 1.
+        suspicion: n float, larger means more likely wrongly labelled; only its order counts.
+    """
+
+    soft_labels: Tensor
+    suspicion: Tensor
+
+
+class Method:
+    """One method. Subclass it, declare what it needs, and write :meth:`loss` or :meth:`training_step`.
+
+    The loop gives a method exactly what it declares, through ``self.context``: never a path, a process number, a true
+    label or a test image. Its state is every module, optimizer, tensor and number it holds as an attribute (also in
+    lists and dicts) and the columns of ``context.store``; all of it is saved and restored.
+
+    Class attributes:
+        needs: what it reads beyond noisy images and labels: ``"meta_set"`` (clean images in every batch),
+            ``"noise_rate"``. Shown on boards as information used; reading anything undeclared raises.
+        heads: names that :meth:`predict` knows; the first is the headline.
+        forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2).
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+    needs: ClassVar[frozenset[str]] = frozenset()
+    heads: ClassVar[tuple[str, ...]] = ("network",)
+    forward_equivalents: ClassVar[float] = 3.0
+
+    def __init__(self, settings: Settings, context: Context):
+        self.settings = settings
+        self.context = context
+        self.build()
+
+    def build(self) -> None:
+        """Make networks, optimizers and per-sample state. The default is one network with one optimizer."""
+        self.network = self.context.make_network()
+        self.optimizer = self.context.make_optimizer(self.network)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before the first batch of each epoch (counted from 0)."""
+
+    def training_step(self, batch: Batch) -> StepOutput:
+        """Train on one batch. The default is one step on :meth:`loss`."""
+        logits = self.network(batch.images)
+        loss = self.loss(logits, batch)
+        self.context.step(loss, self.optimizer)
+        return StepOutput(loss, logits)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The loss of a method that is a loss: a scalar, the mean over the batch's rows."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither loss nor training_step")
+
+    def predict(self, images: Tensor, head: str) -> Tensor:
+        """Class probabilities (N×C) of one head. Called in eval mode, without gradients."""
+        return self.network(images).softmax(dim=1)
+
+    def estimate_labels(self) -> LabelEstimate | None:
+        """What the method believes of the training labels, n rows in the train set's order; None if nothing."""
+        return None
+
+    def epoch_logs(self) -> dict[str, float]:
+        """Scalars about the method's state, asked for at the end of each epoch."""
+        return {}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Every network and other module, by the name of its attribute."""
+        return {name: part for name, part in _walk(vars(self)) if isinstance(part, nn.Module)}
+
+    def set_mode(self, *, training: bool) -> None:
+        """Put all modules into train or eval mode."""
+        for module in self.modules().values():
+            module.train(training)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state by attribute name: tensors, numbers and nested dicts of them."""
+        state: dict[str, Any] = {"store": self.context.store.state_dict()}
+        for name, part in _walk(vars(self)):
+            if isinstance(part, nn.Module | torch.optim.Optimizer):
+                state[name] = part.state_dict()
+            elif isinstance(part, Tensor | bool | int | float):
+                state[name] = part
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` gave."""
+        self.context.store.load_state_dict(state["store"])
+        for name, part in _walk(vars(self)):
+            if isinstance(part, nn.Module | torch.optim.Optimizer):
+                part.load_state_dict(state[name])
+            elif isinstance(part, Tensor):
+                part.copy_(state[name])
+            elif isinstance(part, bool | int | float):
+                setattr(self, name, state[name])
+
+
+def _walk(attributes: dict[str, Any]) -> list[tuple[str, Any]]:
+    """A method's attributes with lists, tuples and dicts opened: ``optimizers.0`` and so on."""
+    found = []
+    for name, value in attributes.items():
+        if name in ("settings", "context"):
+            continue
+        if isinstance(value, list | tuple):
+            found += _walk({f"{name}.{position}": item for position, item in enumerate(value)})
+        elif isinstance(value, dict):
+            found += _walk({f"{name}.{key}": item for key, item in value.items()})
+        else:
+            found.append((name, value))
+    return found

@@ -1,0 +1,100 @@
+"""MSLG, Meta Soft Label Generation: learn every sample's soft label so that training on it helps on clean data.
+
+Algan & Ulusoy, ICPR 2020 (arXiv 2007.05836), after the authors' released code; the card names each departure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from noisybench.config import NonNegative, Positive
+from noisybench.data.loader import Batch
+from noisybench.meta import label_direction, look_ahead_tangent, noisy_forward, soft_label_loss
+from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
+
+
+class MSLGSettings(Settings):
+    """α, κ, γ, K and the stages. κ = αβ/(N·C) is the label step free of normalisation: Δℓ = −κ·(w∘ṗ − y·Σ w∘ṗ)."""
+
+    warmup_epochs: int = Field(default=44, ge=0, description="epochs of cross-entropy before labels move")
+    inner_lr: Positive = Field(default=0.5, description="α, the look-ahead step")
+    kappa: NonNegative = Field(default=1.5625, description="κ = αβ/(N·C), the label step; 0 freezes the labels")
+    entropy_weight: NonNegative = Field(default=1.0, description="γ")
+    initial_gap: Positive = Field(default=10.0, description="K: label logits start at K times the one-hot label")
+    label_floor: NonNegative = Field(default=1e-10, description="ε in log(y + ε)")
+    meta_statistics: bool = Field(default=False, description="meta batches move BatchNorm's running statistics too")
+    engine: str = Field(default="jvp", pattern="^(jvp|finite-difference|head)$")
+
+
+class MSLG(Method):
+    """Warm up with cross-entropy, then move labels by the meta-gradient and train on the moved labels."""
+
+    Settings = MSLGSettings
+    settings: MSLGSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    forward_equivalents: ClassVar[float] = 10.0
+
+    def build(self) -> None:
+        super().build()
+        one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
+        self.context.store.add("label_logits", self.settings.initial_gap * one_hot.to(self.context.dtype))
+
+    def training_step(self, batch: Batch) -> StepOutput:
+        if batch.epoch < self.settings.warmup_epochs:
+            logits = self.network(batch.images)
+            loss = F.cross_entropy(logits, batch.labels)
+            self.context.step(loss, self.optimizer)
+            return StepOutput(loss, logits)
+        floor, store = self.settings.label_floor, self.context.store
+
+        # 1. One forward pass of the noisy batch; its graph serves the look-ahead and the base step.
+        forward = noisy_forward(self.network, batch.images, features=self.settings.engine == "head")
+        label_logits = store.read("label_logits", batch.index)
+
+        # 2. Look ahead by a plain step on Lc, and differentiate the predictions along the clean loss's gradient there.
+        ahead = look_ahead_tangent(
+            self.network,
+            forward,
+            soft_label_loss(forward.logits, label_logits, floor),
+            batch.meta_images,
+            lambda logits: F.cross_entropy(logits, batch.meta_labels),
+            inner_lr=self.settings.inner_lr,
+            engine=self.settings.engine,
+            average=self.context.average,
+            meta_statistics=self.settings.meta_statistics,
+        )
+
+        # 3. Labels: ℓ ← ℓ − β ∂Lm/∂ℓ, which is κ times the direction whatever the batch size.
+        direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits, floor)
+        label_logits = label_logits - self.settings.kappa * direction
+        store.write("label_logits", batch.index, label_logits)
+
+        # 4. Base step at the old weights, on the new labels: Lc + γ Le.
+        loss = soft_label_loss(forward.logits, label_logits, floor)
+        loss = loss + self.settings.entropy_weight * entropy(forward.logits)
+        self.context.step(loss, self.optimizer)
+        gaps = label_logits.amax(1) - label_logits.amin(1)
+        return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss, "label_gap": gaps.mean()})
+
+    def epoch_logs(self) -> dict[str, float]:
+        """The largest gap within a sample's label logits: past about 18 the floor begins to hold labels still."""
+        label_logits = self.context.store["label_logits"]
+        return {"largest_label_gap": float((label_logits.amax(1) - label_logits.amin(1)).max())}
+
+    def estimate_labels(self) -> LabelEstimate:
+        """softmax(ℓ); suspicion is the log-odds that the given label is wrong."""
+        label_logits = self.context.store["label_logits"].double()
+        given = self.context.given_labels[:, None]
+        others = label_logits.scatter(1, given, -torch.inf).logsumexp(dim=1)
+        return LabelEstimate(label_logits.softmax(dim=1).float(), others - label_logits.gather(1, given)[:, 0])
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Le: the mean over all N·C entries of −p·log p."""
+    log_p = F.log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).mean()

@@ -1,0 +1,53 @@
+"""Per-sample state of a method: named tensors with one row per training sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class SampleStore:
+    """Named tensors of n rows, indexed by a batch's ``index`` (row in the noisy train set).
+
+    Every process holds all rows. A process writes the rows of its own part of a batch; :meth:`write` shares them, so
+    the tables stay equal everywhere.
+    """
+
+    def __init__(self, num_rows: int, device: torch.device, world):
+        self.num_rows = num_rows
+        self._device = device
+        self._world = world
+        self._columns: dict[str, Tensor] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Add a column: n×… initial values, kept on the training device.
+
+        Raises:
+            ValueError: the name is taken, or the first dimension is not n.
+        """
+        if name in self._columns:
+            raise ValueError(f"the store has a column {name!r} already")
+        if len(values) != self.num_rows:
+            raise ValueError(f"column {name!r} has {len(values)} rows, the train set {self.num_rows}")
+        self._columns[name] = values.detach().to(self._device).clone()
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The whole column (n×…). Read it; change it through :meth:`write`."""
+        return self._columns[name]
+
+    def read(self, name: str, index: Tensor) -> Tensor:
+        """The rows of a batch."""
+        return self._columns[name][index]
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Replace the rows of this process's part of the batch, on all processes."""
+        column = self._columns[name]
+        index, values = self._world.gather_rows(index), self._world.gather_rows(values.detach().to(column.dtype))
+        column.index_copy_(0, index, values)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(self._columns)
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, column in self._columns.items():
+            column.copy_(state[name])

@@ -1,0 +1,111 @@
+"""The output folder of a run: what may be written where, and the files of the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from noisybench.config import RunConfig
+from noisybench.errors import UserError
+from noisybench.files import replace_file, write_json
+from noisybench.methods.base import LabelEstimate
+
+
+class OutputFolder:
+    """One run's folder: ``config.json``, ``noise.npz``, ``metrics.jsonl``, ``checkpoints/``, and at the end
+    ``result.json`` and ``labels.parquet``."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = path / "config.json"
+        self.noise = path / "noise.npz"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.result = path / "result.json"
+        self.labels = path / "labels.parquet"
+
+    def check(self, config: RunConfig, *, resume: bool) -> None:
+        """Refuse a folder that holds something else. Changes nothing.
+
+        Raises:
+            UserError: the folder holds another run, a run that is not to be resumed, or foreign files.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not self.path.is_dir():
+            raise UserError(f"--output {self.path}: a file; give a folder")
+        if not self.config.is_file():
+            raise UserError(f"--output {self.path}: holds files but no run; give an empty or new folder")
+        try:
+            stored = json.loads(self.config.read_text(encoding="utf-8"))
+            stored_id, stored_config = stored["run_id"], stored["config"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.config}: unreadable ({error}); give another --output") from error
+        if stored_id != config.run_id:
+            changed = ", ".join(_differences(stored_config, config.model_dump(mode="json"))) or "the release"
+            flag = "--resume" if resume else "--output"
+            raise UserError(
+                f"{flag} {self.path}: holds run {stored_id} with a different configuration ({changed}); "
+                f"give another --output"
+            )
+        if not resume:
+            state = "this run, finished" if self.result.is_file() else "this run, unfinished"
+            raise UserError(f"--output {self.path}: holds {state}; add --resume, or give another --output")
+
+    def start(self, config: RunConfig) -> None:
+        """Make the folder and store the configuration.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.config, {"run_id": config.run_id, "config": config.model_dump(mode="json")})
+        except OSError as error:
+            raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from error
+
+    def write_metrics(self, rows: list[dict]) -> None:
+        """Write the per-epoch metrics, one JSON object a line."""
+        with replace_file(self.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
+
+    def write_labels(self, sample: np.ndarray, given: np.ndarray, estimate: LabelEstimate) -> None:
+        """Write the training labels' estimates, most suspicious first.
+
+        Args:
+            sample: n int64, the dataset's own indices.
+            given: n int64, labels the samples came with.
+        """
+        suspicion = estimate.suspicion.double().cpu().numpy()
+        soft = estimate.soft_labels.float().cpu().numpy()
+        order = np.lexsort((sample, -suspicion))
+        soft = soft[order]
+        table = pa.table(
+            {
+                "index": sample[order],
+                "given_label": given[order],
+                "estimated_label": soft.argmax(1),
+                "soft_label": pa.FixedSizeListArray.from_arrays(soft.reshape(-1), soft.shape[1]),
+                "suspicion": suspicion[order],
+            }
+        )
+        with replace_file(self.labels) as temporary:
+            pyarrow.parquet.write_table(table, temporary)
+
+
+def _differences(stored: dict, present: dict, prefix: str = "") -> list[str]:
+    """Dotted names of the values in which two configurations differ, with both values."""
+    found = []
+    for name in sorted(stored.keys() | present.keys()):
+        old, new = stored.get(name), present.get(name)
+        if not prefix and name in ("output", "data_path", "wandb"):
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name}: {old} there, {new} here")
+    return found

@@ -1,0 +1,129 @@
+"""Telling the user how a run goes: a live bar on a terminal, plain lines elsewhere, nothing on other processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import torch
+
+    from noisybench.config import RunConfig
+    from noisybench.prepare import RunData
+    from noisybench.record import RunRecord
+
+
+def console() -> Console:
+    """Standard output: in colour and as wide as the terminal, plain and unwrapped (200 columns) elsewhere."""
+    out = Console()
+    return out if out.is_terminal else Console(width=200)
+
+
+class Progress:
+    """The silent reporter; :class:`ConsoleProgress` speaks."""
+
+    def start(self, config: RunConfig, data: RunData, output: Path, device: torch.device) -> None:
+        """The run is about to begin."""
+
+    def step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
+        """One training step is done."""
+
+    def epoch(self, row: dict) -> None:
+        """One epoch is done and evaluated."""
+
+    def say(self, line: str) -> None:
+        """One line the user should read."""
+
+    def finish(self, record: RunRecord, output: Path) -> None:
+        """The run is done."""
+
+
+class ConsoleProgress(Progress):
+    """Reports on a console."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._bar: Bar | None = None
+
+    def start(self, config, data, output, device) -> None:
+        splits = data.splits
+        self.say(
+            f"{config.method} on {config.dataset}, {config.noise} noise {config.noise_rate:g} "
+            f"(achieved {data.train_noise_rate:.4f} in the train set), model {config.model}, seed {config.seed}, {device}"
+        )
+        self.say(
+            f"{len(splits.train)} noisy train, {len(splits.meta)} clean meta, {len(splits.noisy_val)} noisy and "
+            f"{len(splits.clean_val)} clean validation, {len(splits.test)} test images; output in {output}"
+        )
+        self._epochs = config.epochs
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("training")
+            self._bar.start()
+
+    def step(self, epoch, step, steps_per_epoch) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step + 1, total=self._epochs * steps_per_epoch)
+
+    def epoch(self, row) -> None:
+        parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['loss']:.4f}"]
+        for title, name in EPOCH_COLUMNS:
+            if row.get(name) is not None:
+                parts.append(f"{title} {100 * row[name]:.1f}")
+        self.say("  ".join(parts))
+
+    def say(self, line) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def finish(self, record, output) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._console.print(summary_table(record))
+        for file in ("result.json", "metrics.jsonl", "noise.npz", "labels.parquet", "checkpoints"):
+            if (output / file).exists():
+                self.say(f"{output / file}{FILE_NOTES.get(file, '')}")
+
+
+EPOCH_COLUMNS = (
+    ("train/given", "train_accuracy_given"),
+    ("memorised", "memorised"),
+    ("val", "clean_val_accuracy"),
+    ("test", "test_accuracy"),
+    ("labels", "label_accuracy_estimated"),
+)
+
+FILE_NOTES = {
+    "result.json": ": the run record",
+    "labels.parquet": ": estimated labels, the most suspicious first",
+}
+
+METRIC_TITLES = {
+    "test_accuracy_last": "test accuracy, last epoch",
+    "test_accuracy_last5": "test accuracy, mean of the last 5",
+    "test_accuracy_best_noisy_val": "test accuracy at best noisy validation",
+    "test_accuracy_best_clean_val": "test accuracy at best clean validation",
+    "test_accuracy_oracle": "best test accuracy (oracle: no rule, an upper bound)",
+    "label_accuracy_given": "labels right as given",
+    "label_accuracy_estimated": "labels right as estimated",
+    "noise_detection_auroc": "wrong labels found, AUROC",
+}
+
+
+def summary_table(record: RunRecord) -> Table:
+    """The metrics of one run in per cent."""
+    table = Table(title=f"{record.config['method']} on {record.config['dataset']}, run {record.run_id}")
+    table.add_column("metric")
+    table.add_column("%", justify="right")
+    for name, title in METRIC_TITLES.items():
+        if name in record.metrics:
+            value = record.metrics[name]
+            table.add_row(title, "-" if value is None else f"{100 * value:.2f}")
+    table.add_row("training time, s", f"{record.cost.train_seconds:.1f}")
+    return table

@@ -1,0 +1,127 @@
+"""The run record: everything a board needs to know of one run, as one JSON file; and the selection rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from noisybench.errors import UserError
+from noisybench.files import write_json
+
+SCHEMA_VERSION = 1
+
+
+class Fingerprints(BaseModel):
+    """sha256 of what the run used and made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str
+    noise: str
+    split: str
+    weights: str | None = Field(description="the final weights of all networks")
+
+
+class InformationUsed(BaseModel):
+    """What a run knew beyond noisy images and labels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    clean_labels: int = Field(description="clean training labels the method saw")
+    clean_labels_for_selection: int = Field(description="clean labels that only clean-validation selection used")
+    noise_rate: bool = Field(description="the method was told the noise rate")
+    pretrained_weights: bool
+    extra_data: bool = False
+    tuning_trials: int = 0
+
+
+class Cost(BaseModel):
+    """What the run took."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wall_seconds: float
+    train_seconds: float
+    samples_per_second: float = Field(description="noisy training samples, over the training time")
+    peak_memory_bytes: int = Field(description="device memory on a GPU, else the process's peak resident set")
+    device: str
+    processes: int
+    forward_equivalents_per_step: float | None = None
+
+
+class RunRecord(BaseModel):
+    """The result of one run.
+
+    ``metrics`` are fractions in [0, 1]; a rule that cannot be applied (no such validation set) is null.
+    ``curves`` has one value per epoch for each logged quantity, null where it was not defined.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    status: Literal["completed", "failed"] = "completed"
+    error: str | None = None
+    run_id: str
+    config: dict[str, Any]
+    fingerprints: Fingerprints
+    noise: dict[str, Any]
+    metrics: dict[str, float | None]
+    heads: dict[str, dict[str, float | None]] = Field(description="the same metrics for every head, by its name")
+    curves: dict[str, list[float | None]]
+    information_used: InformationUsed
+    cost: Cost
+    versions: dict[str, str]
+    git_commit: str | None
+
+    def save(self, file: Path) -> None:
+        """Write the record in one piece."""
+        write_json(file, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, file: Path) -> RunRecord:
+        """Read a record.
+
+        Raises:
+            UserError: the file is missing or no record of a version this release reads.
+        """
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{file}: no such file") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: not JSON ({error})") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{file}: a record of schema version {version}; this release reads {SCHEMA_VERSION}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{file}: not a run record: {place}: {first['msg']}") from error
+
+
+def select(
+    test: list[float], noisy_val: list[float] | None, clean_val: list[float] | None
+) -> dict[str, float | None]:
+    """Every selection rule over one run's curves, one value per epoch each.
+
+    ``last``; ``last5`` (mean of the last five epochs, or of all if fewer); ``best_noisy_val`` and ``best_clean_val``
+    (test accuracy at the epoch of highest validation accuracy, the first one if several tie); ``oracle`` (highest
+    test accuracy: no rule one may use, shown for what it hides).
+    """
+
+    def at_best(validation: list[float] | None) -> float | None:
+        return None if validation is None else test[max(range(len(test)), key=validation.__getitem__)]
+
+    last5 = test[-5:]
+    return {
+        "test_accuracy_last": test[-1],
+        "test_accuracy_last5": sum(last5) / len(last5),
+        "test_accuracy_best_noisy_val": at_best(noisy_val),
+        "test_accuracy_best_clean_val": at_best(clean_val),
+        "test_accuracy_oracle": max(test),
+    }
