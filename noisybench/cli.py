@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,6 +100,8 @@ def run(
 
 def main() -> None:
     """Run the command line: a user's error is one line and exit code 2."""
+    # torch's forward-mode formulas still use torch.jit inside; a user can do nothing about it.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
     try:
         app()
     except UserError as error:

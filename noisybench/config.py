@@ -1,8 +1,8 @@
 """The configuration of one run: validated, unknown keys refused, resolved in layers, hashed to a run id.
 
 Layers, later ones win: the defaults below < the dataset card's defaults < the method card's recipe for that dataset
-(or its ``default`` recipe; then ``DATASET:PROTOCOL`` where there is one) < what is given (a ``--config`` file, then the command line). The layers are applied
-whenever a :class:`RunConfig` is built, so Python and the command line give the same run.
+(else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < what is given (a ``--config`` file, then the
+command line). The layers are applied whenever a :class:`RunConfig` is built, so Python and the command line give the same run.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class ScheduleConfig(_Strict):
     """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
 
     name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear"] = "cosine"
-    steps: list[tuple[int, Positive]] = Field(
-        default=[], description="steps: pairs (first epoch, learning rate)"
-    )
+    steps: list[tuple[int, Positive]] = Field(default=[], description="steps: pairs (first epoch, learning rate)")
     start: int = Field(default=0, ge=0, description="linear: the epoch from which the rate falls to 0")
     period: int = Field(default=10, ge=1, description="cosine-restarts: epochs of one cycle")
     floor: NonNegative = Field(default=0.0, description="cosine, cosine-restarts: the lowest rate")

@@ -20,7 +20,12 @@ class World:
         self.rank = accelerator.process_index
         self.size = accelerator.num_processes
         self.is_main = accelerator.is_main_process
-        self.share = 1.0  # this process's part of the present batch, set by the loader
+        self.rows = slice(None)  # this process's rows of the present batch
+        self.share = 1.0  # and their fraction of it
+
+    def begin_batch(self, rows: slice, size: int) -> None:
+        """Told by the loader: this process has these rows of a batch of ``size``."""
+        self.rows, self.share = rows, (rows.stop - rows.start) / size
 
     def part(self, size: int) -> slice:
         """This process's contiguous part of ``size`` items; parts differ by at most one item."""

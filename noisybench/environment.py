@@ -14,8 +14,20 @@ import torch
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers."""
-    packages = ("noisybench", "torch", "torchvision", "timm", "accelerate", "datasets", "numpy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    packages = (
+        "noisybench",
+        "torch",
+        "torchvision",
+        "timm",
+        "accelerate",
+        "datasets",
+        "numpy",
+        "scikit-learn",
+    )
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
 
 
 def git_commit() -> str | None:

@@ -27,3 +27,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     else:
         hint = f"{len(known)} are known, none of them similar"
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+class MethodError(UserError):
+    """A method failed while it trained."""
+
+    def __init__(self, method: str, step: int, reason: str):
+        super().__init__(f"method {method!r} failed at step {step}: {reason}")

@@ -36,7 +36,13 @@ def _methods():
 def _datasets():
     cards = [registry.dataset_card(name) for name in registry.card_names("datasets")]
     rows = [
-        (c.name, f"{c.train_size:,} / {c.test_size:,}", str(len(c.classes)), f"{c.image_size}×{c.image_size}", c.title)
+        (
+            c.name,
+            f"{c.train_size:,} / {c.test_size:,}",
+            str(len(c.classes)),
+            f"{c.image_size}×{c.image_size}",
+            c.title,
+        )
         for c in cards
     ]
     return rows, ("name", "train / test", "classes", "pixels", "title")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from noisybench.config import RunConfig
 from noisybench.data.loader import TrainLoader
 from noisybench.distributed import World
 from noisybench.environment import git_commit, peak_memory_bytes, versions
-from noisybench.errors import UserError
+from noisybench.errors import MethodError, UserError
 from noisybench.evaluate import TrainingMeter, accuracies, label_quality
 from noisybench.methods.base import Method
 from noisybench.methods.context import Context
@@ -53,68 +55,108 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     progress = progress or Progress()
     output = OutputFolder(config.output or default_output(config))
     output.check(config, resume=resume)
-    if output.result.is_file():
-        return RunRecord.load(output.result)
+    finished = output.finished()
+    if finished is not None:
+        return finished
     accelerator = Accelerator(log_with="wandb" if config.wandb else None)
+    device, dtype = accelerator.device, getattr(torch, config.precision)
     world = World(accelerator)
     started = time.perf_counter()
 
     # Everything that can be wrong is found before the output folder is touched.
     data = prepare(config)
-    dtype = getattr(torch, config.precision)
-    on_device = streams(config, data, accelerator.device, dtype)
-    with torch.random.fork_rng(devices=_random_devices(accelerator.device)):
-        method, loader = _build(config, data, on_device, world, accelerator.device, dtype)
-        progress.start(config, data, output.path, accelerator.device)
-        curves, first_epoch, train_seconds = _restore(method, output, resume)
+    on_device = streams(config, data, device, dtype)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        method, loader = _build(config, data, on_device, world, device, dtype)
+        past = _restore(method, output) if resume else Past()
+        progress.start(config, data, output.path, device)
         if world.is_main:
             output.start(config)
             data.noise.save(output.noise)
         tracker = Tracker(accelerator, config, output.path, progress)
-        given, true = on_device.train.labels, torch.from_numpy(data.true_labels).to(accelerator.device)
 
-        for epoch in range(first_epoch, config.epochs):
-            rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
-            for optimizer in method.context.scheduled:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-            method.start_epoch(epoch)
-            meter = TrainingMeter(given, true, world)
-            epoch_started = time.perf_counter()
-            for batch in loader.epoch(epoch):
-                torch.manual_seed(rng.key(config.seed, "step", batch.step, world.rank))
-                meter.add(batch, method.training_step(batch))
-                progress.step(epoch, batch.step, len(loader))
-            row = {"epoch": epoch, "learning_rate": rate, **meter.means(), **method.epoch_logs()}
-            train_seconds += time.perf_counter() - epoch_started
-            if meter.first_bad_step() is not None:
-                raise UserError(f"method {config.method!r}: the loss is not finite at step {meter.first_bad_step()}")
+        def record(error: str | None = None) -> RunRecord:
+            return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
 
-            row |= _evaluate(method, on_device, world)
-            row |= _label_metrics(method, data)
-            curves.append(row)
-            tracker.log(row, step=(epoch + 1) * len(loader))
+        try:
+            for epoch in range(len(past.curves), config.epochs):
+                row = _train_epoch(config, method, loader, data, past, world, epoch, progress)
+                row |= _evaluate(method, on_device, world) | _label_metrics(method, data)
+                past.curves.append(row)
+                tracker.log(row, step=past.step)
+                if world.is_main:
+                    output.write_metrics(past.curves)
+                    state.save_checkpoint(
+                        output.checkpoints, past.step, {"method": method.state_dict(), "past": vars(past)}
+                    )
+                    state.delete_old(output.checkpoints, KEPT_CHECKPOINTS)
+                progress.epoch(row)
+        except MethodError as error:
             if world.is_main:
-                output.write_metrics(curves)
-                saved = {"method": method.state_dict(), "curves": curves, "train_seconds": train_seconds}
-                state.save_checkpoint(output.checkpoints, (epoch + 1) * len(loader), saved)
-                state.delete_old(output.checkpoints, KEPT_CHECKPOINTS)
-            progress.epoch(row)
-
-        record = _record(config, method, data, curves, world, accelerator.device, started, train_seconds)
+                record(str(error)).save(output.result)
+            raise
+        result = record()
         if world.is_main:
             estimate = method.estimate_labels()
             if estimate is not None:
                 output.write_labels(data.splits.train, data.given_labels, estimate)
-            record.save(output.result)
-        tracker.finish(record, data.noise)
+            result.save(output.result)
+        tracker.finish(result, data.noise)
     world.wait()
-    progress.finish(record, output.path)
-    return record
+    progress.finish(result, output.path)
+    return result
 
 
-def _random_devices(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []
+@dataclass
+class Past:
+    """What a run has behind it: one row of metrics per finished epoch, training steps, and seconds spent training."""
+
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    train_seconds: float = 0.0
+
+
+def _train_epoch(
+    config: RunConfig,
+    method: Method,
+    loader: TrainLoader,
+    data: RunData,
+    past: Past,
+    world: World,
+    epoch: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train one epoch; its means, by name."""
+    started = time.perf_counter()
+    rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+    for optimizer in method.context.scheduled:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    true = torch.from_numpy(data.true_labels).to(loader.train.device)
+    meter = TrainingMeter(loader.train.labels, true, world)
+    _guarded(config.method, past.step, method.start_epoch, epoch)
+    passes = _guarded(config.method, past.step, method.epoch_plan, epoch)
+    batches = sum(loader.num_batches(part) for part in passes)
+    first_step = past.step
+    for number, part in enumerate(passes):
+        for batch in loader.batches(part, epoch=epoch, number=number, first_step=past.step):
+            torch.manual_seed(rng.key(config.seed, "step", batch.step, world.rank))
+            meter.add(batch, _guarded(config.method, batch.step, method.training_step, batch))
+            progress.step(epoch + (batch.step + 1 - first_step) / batches)
+        past.step += loader.num_batches(part)
+    row = {"epoch": epoch, "learning_rate": rate, **meter.means(), **method.epoch_logs()}
+    past.train_seconds += time.perf_counter() - started
+    if meter.first_bad_step() is not None:
+        raise MethodError(config.method, meter.first_bad_step(), "its loss is not finite")
+    return row
+
+
+def _guarded(name: str, step: int, hook: Callable, *arguments):
+    """Call a method's hook; what it raises is reported with the method's name and the step."""
+    try:
+        return hook(*arguments)
+    except Exception as error:
+        raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
 
 
 def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, device, dtype):
@@ -126,13 +168,14 @@ def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, d
     loader = TrainLoader(
         on_device.train,
         on_device.meta if "meta_set" in method_class.needs else None,
+        num_views=method_class.views,
         batch_size=config.batch_size,
         seed=config.seed,
-        sequential=config.order == "sequential",
+        shuffled=config.order == "shuffled",
         world=world,
     )
 
-    def make_network(number: int):
+    def initialise(number: int):
         return create_network(
             config.model,
             num_classes=data.dataset.num_classes,
@@ -147,29 +190,34 @@ def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, d
         num_classes=data.dataset.num_classes,
         given_labels=on_device.train.labels,
         epochs=config.epochs,
-        steps_per_epoch=len(loader),
         device=device,
         dtype=dtype,
         store=SampleStore(len(on_device.train), device, world),
         needs=method_class.needs,
         optimizer_config=config.optimizer,
+        seed=config.seed,
         world=world,
-        network_factory=make_network,
-        known_noise_rate=config.noise_rate,
+        train=on_device.train,
+        initialise=initialise,
+        priors={
+            "noise_rate": config.noise_rate,
+            "noise_kind": config.noise,
+            "transition_matrix": torch.from_numpy(data.train_transition_matrix()),
+        },
     )
     method = method_class(method_class.Settings(**config.settings), context)
     method.set_mode(training=True)
     return method, loader
 
 
-def _restore(method: Method, output: OutputFolder, resume: bool) -> tuple[list[dict[str, Any]], int, float]:
-    """The curves so far, the first epoch to train and the training time spent, from the newest checkpoint if any."""
-    found = state.checkpoints(output.checkpoints) if resume else []
+def _restore(method: Method, output: OutputFolder) -> Past:
+    """Put the newest checkpoint's state into the method; what the run has behind it then."""
+    found = state.checkpoints(output.checkpoints)
     if not found:
-        return [], 0, 0.0
+        return Past()
     saved = state.load_checkpoint(found[-1])
     method.load_state_dict(saved["method"])
-    return saved["curves"], len(saved["curves"]), saved["train_seconds"]
+    return Past(**saved["past"])
 
 
 def _evaluate(method: Method, on_device: Streams, world: World) -> dict[str, float]:
@@ -189,17 +237,31 @@ def _label_metrics(method: Method, data: RunData) -> dict[str, float | None]:
     return label_quality(estimate, data.given_labels, data.true_labels) if estimate is not None else {}
 
 
-def _record(config, method, data: RunData, curves, world: World, device, started, train_seconds) -> RunRecord:
+def _record(
+    config: RunConfig,
+    method: Method,
+    data: RunData,
+    past: Past,
+    world: World,
+    device,
+    wall_seconds: float,
+    error,
+) -> RunRecord:
+    curves = past.curves
     names = sorted({name for row in curves for name in row} - {"epoch"})
     by_name = {name: [row.get(name) for row in curves] for name in names}
 
     def rules(suffix: str) -> dict[str, float | None]:
+        if not curves:
+            return {}
         return select(*(by_name.get(f"{part}_accuracy{suffix}") for part in ("test", "noisy_val", "clean_val")))
 
     label_metrics = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
-    metrics = rules("") | {name: curves[-1][name] for name in label_metrics if name in curves[-1]}
+    metrics = rules("") | {name: by_name[name][-1] for name in label_metrics if name in by_name}
     clean = len(data.splits.meta) if "meta_set" in method.needs else 0
     return RunRecord(
+        status="completed" if error is None else "failed",
+        error=error,
         run_id=config.run_id,
         config=config.model_dump(mode="json"),
         fingerprints=Fingerprints(
@@ -221,13 +283,13 @@ def _record(config, method, data: RunData, curves, world: World, device, started
         information_used=InformationUsed(
             clean_labels=clean,
             clean_labels_for_selection=len(data.splits.clean_val),
-            noise_rate="noise_rate" in method.needs,
+            noise_prior=sorted(method.needs & {"noise_rate", "noise_kind", "transition_matrix"}),
             pretrained_weights=config.pretrained,
         ),
         cost=Cost(
-            wall_seconds=time.perf_counter() - started,
-            train_seconds=train_seconds,
-            samples_per_second=config.epochs * len(data.given_labels) / train_seconds,
+            wall_seconds=wall_seconds,
+            train_seconds=past.train_seconds,
+            samples_per_second=_per_second(len(curves) * len(data.given_labels), past.train_seconds),
             peak_memory_bytes=peak_memory_bytes(device),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             processes=world.size,
@@ -236,3 +298,7 @@ def _record(config, method, data: RunData, curves, world: World, device, started
         versions=versions(),
         git_commit=git_commit(),
     )
+
+
+def _per_second(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0

@@ -13,6 +13,7 @@ from noisybench.config import RunConfig
 from noisybench.errors import UserError
 from noisybench.files import replace_file, write_json
 from noisybench.methods.base import LabelEstimate
+from noisybench.record import RunRecord
 
 
 class OutputFolder:
@@ -53,8 +54,13 @@ class OutputFolder:
                 f"give another --output"
             )
         if not resume:
-            state = "this run, finished" if self.result.is_file() else "this run, unfinished"
+            state = "this run, finished" if self.finished() else "this run, unfinished"
             raise UserError(f"--output {self.path}: holds {state}; add --resume, or give another --output")
+
+    def finished(self) -> RunRecord | None:
+        """The record, if the folder holds a completed run."""
+        record = RunRecord.load(self.result) if self.result.is_file() else None
+        return record if record is not None and record.status == "completed" else None
 
     def start(self, config: RunConfig) -> None:
         """Make the folder and store the configuration.

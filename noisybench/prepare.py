@@ -12,7 +12,7 @@ from noisybench.config import RunConfig
 from noisybench.data import Dataset, Images, Splits, load_dataset, split
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
-from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise
+from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class RunData:
     def train_noise_rate(self) -> float:
         """The fraction of wrong labels within the noisy train set."""
         return float(np.mean(self.given_labels != self.true_labels))
+
+    def train_transition_matrix(self) -> np.ndarray:
+        """C×C float64, the realised transition matrix within the noisy train set."""
+        return transition_matrix(self.true_labels, self.given_labels, self.dataset.num_classes)
 
     def clean_images(self, rows: np.ndarray) -> Images:
         """Images with true labels, from the part the clean sets are cut from."""

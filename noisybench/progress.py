@@ -31,8 +31,8 @@ class Progress:
     def start(self, config: RunConfig, data: RunData, output: Path, device: torch.device) -> None:
         """The run is about to begin."""
 
-    def step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
-        """One training step is done."""
+    def step(self, done: float) -> None:
+        """One training step is done; so many epochs are."""
 
     def epoch(self, row: dict) -> None:
         """One epoch is done and evaluated."""
@@ -55,7 +55,8 @@ class ConsoleProgress(Progress):
         splits = data.splits
         self.say(
             f"{config.method} on {config.dataset}, {config.noise} noise {config.noise_rate:g} "
-            f"(achieved {data.train_noise_rate:.4f} in the train set), model {config.model}, seed {config.seed}, {device}"
+            f"(achieved {data.train_noise_rate:.4f} in the train set), model {config.model}, seed {config.seed}, "
+            f"{device}"
         )
         self.say(
             f"{len(splits.train)} noisy train, {len(splits.meta)} clean meta, {len(splits.noisy_val)} noisy and "
@@ -68,9 +69,9 @@ class ConsoleProgress(Progress):
             self._task = self._bar.add_task("training")
             self._bar.start()
 
-    def step(self, epoch, step, steps_per_epoch) -> None:
+    def step(self, done) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=step + 1, total=self._epochs * steps_per_epoch)
+            self._bar.update(self._task, completed=done, total=self._epochs)
 
     def epoch(self, row) -> None:
         parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['loss']:.4f}"]

@@ -32,7 +32,7 @@ class InformationUsed(BaseModel):
 
     clean_labels: int = Field(description="clean training labels the method saw")
     clean_labels_for_selection: int = Field(description="clean labels that only clean-validation selection used")
-    noise_rate: bool = Field(description="the method was told the noise rate")
+    noise_prior: list[str] = Field(description="noise_rate, noise_kind, transition_matrix: what the method was told")
     pretrained_weights: bool
     extra_data: bool = False
     tuning_trials: int = 0
@@ -68,7 +68,7 @@ class RunRecord(BaseModel):
     config: dict[str, Any]
     fingerprints: Fingerprints
     noise: dict[str, Any]
-    metrics: dict[str, float | None]
+    metrics: dict[str, float | None] = Field(description="empty if the run failed before its first evaluation")
     heads: dict[str, dict[str, float | None]] = Field(description="the same metrics for every head, by its name")
     curves: dict[str, list[float | None]]
     information_used: InformationUsed
@@ -104,9 +104,7 @@ class RunRecord(BaseModel):
             raise UserError(f"{file}: not a run record: {place}: {first['msg']}") from error
 
 
-def select(
-    test: list[float], noisy_val: list[float] | None, clean_val: list[float] | None
-) -> dict[str, float | None]:
+def select(test: list[float], noisy_val: list[float] | None, clean_val: list[float] | None) -> dict[str, float | None]:
     """Every selection rule over one run's curves, one value per epoch each.
 
     ``last``; ``last5`` (mean of the last five epochs, or of all if fewer); ``best_noisy_val`` and ``best_clean_val``

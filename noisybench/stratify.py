@@ -26,7 +26,6 @@ def stratified_draw(labels: np.ndarray, size: int, generator: np.random.Generato
     classes, class_sizes = np.unique(labels, return_counts=True)
     quotas = largest_remainder(class_sizes * (size / len(labels)), size, generator)
     drawn = [
-        generator.permutation(np.flatnonzero(labels == c))[:quota]
-        for c, quota in zip(classes, quotas, strict=True)
+        generator.permutation(np.flatnonzero(labels == c))[:quota] for c, quota in zip(classes, quotas, strict=True)
     ]
     return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64)

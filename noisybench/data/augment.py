@@ -10,6 +10,7 @@ from noisybench import rng
 from noisybench.config import AugmentConfig
 
 DRAWS = 4  # crop row, crop column, horizontal flip, vertical flip
+KEPT_TABLES = 8  # views of one pass and of the pass that accompanies it
 
 
 class Augmenter:
@@ -25,21 +26,20 @@ class Augmenter:
         self._seed = seed
         self._purpose = purpose
         self._device = device
-        self._tables: dict[tuple[int, int], Tensor] = {}
+        self._tables: dict[tuple[int, ...], Tensor] = {}
 
-    def __call__(self, images: Tensor, sample: Tensor, epoch: int, view: int = 0) -> Tensor:
+    def __call__(self, images: Tensor, sample: Tensor, occasion: tuple[int, ...]) -> Tensor:
         """Augment a batch.
 
         Args:
             images: N×C×H×W uint8.
             sample: N int64, the dataset's own indices.
-            epoch: epoch, or pass over the meta set.
-            view: number of the view, for methods that want several.
+            occasion: key of the draws besides the sample: epoch, pass, view and so on.
         """
         config = self._config
         if not (config.crop_padding or config.horizontal_flip or config.vertical_flip):
             return images
-        draws = self._table(epoch, view)[sample]
+        draws = self._table(occasion)[sample]
         if config.crop_padding:
             images = crop(images, config.crop_padding, draws[:, 0], draws[:, 1])
         if config.horizontal_flip:
@@ -48,13 +48,13 @@ class Augmenter:
             images = torch.where((draws[:, 3] < 0.5)[:, None, None, None], images.flip(2), images)
         return images
 
-    def _table(self, epoch: int, view: int) -> Tensor:
-        if (epoch, view) not in self._tables:
-            for old in [known for known in self._tables if known[0] < epoch - 1]:
-                del self._tables[old]  # a meta batch may still span the pass before
-            draws = rng.uniforms((self._num_samples, DRAWS), self._seed, self._purpose, epoch, view)
-            self._tables[epoch, view] = torch.from_numpy(draws).to(self._device)
-        return self._tables[epoch, view]
+    def _table(self, occasion: tuple[int, ...]) -> Tensor:
+        if occasion not in self._tables:
+            while len(self._tables) >= KEPT_TABLES:
+                del self._tables[next(iter(self._tables))]
+            draws = rng.uniforms((self._num_samples, DRAWS), self._seed, self._purpose, *occasion)
+            self._tables[occasion] = torch.from_numpy(draws).to(self._device)
+        return self._tables[occasion]
 
 
 def crop(images: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:
@@ -77,6 +77,7 @@ class Normalizer:
     """uint8 images to floats with the dataset's mean and standard deviation (per channel, of values in [0, 1])."""
 
     def __init__(self, mean: list[float], std: list[float], device: torch.device, dtype: torch.dtype):
+        self.device = device
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
         self._scale = scale.to(device, dtype)[:, None, None]

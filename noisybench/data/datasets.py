@@ -12,8 +12,8 @@ import torch
 from noisybench import rng
 from noisybench.cards import DatasetCard
 from noisybench.data.hub import load_hub
-from noisybench.stratify import stratified_draw
 from noisybench.errors import UserError
+from noisybench.stratify import stratified_draw
 
 
 @dataclass(frozen=True)

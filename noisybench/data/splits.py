@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisybench import rng
-from noisybench.stratify import stratified_draw
 from noisybench.errors import UserError
+from noisybench.stratify import stratified_draw
 
 
 @dataclass(frozen=True)

@@ -126,9 +126,7 @@ def _double_backward(
         logits = functional_logits(model, weights, images)
         _check_shapes(logits, label_logits)
         inner_loss = soft_label_loss(logits, label_logits, label_floor)
-        gradients = torch.autograd.grad(
-            inner_loss, list(weights.values()), create_graph=True, materialize_grads=True
-        )
+        gradients = torch.autograd.grad(inner_loss, list(weights.values()), create_graph=True, materialize_grads=True)
         ahead = {
             name: weight - inner_lr * gradient
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)

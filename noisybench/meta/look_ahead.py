@@ -96,9 +96,7 @@ def _step_ahead(forward: NoisyForward, inner_loss: Tensor | None, inner_lr: floa
 
 def _gradients(loss: Tensor, weights: Weights, *, retain_graph: bool = False) -> list[Tensor]:
     """∂loss/∂weights, detached; zero for weights that the loss does not reach."""
-    return list(
-        torch.autograd.grad(loss, list(weights.values()), retain_graph=retain_graph, materialize_grads=True)
-    )
+    return list(torch.autograd.grad(loss, list(weights.values()), retain_graph=retain_graph, materialize_grads=True))
 
 
 @torch.no_grad()

@@ -58,9 +58,7 @@ def trainable(model: nn.Module) -> Weights:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def functional_logits(
-    model: nn.Module, weights: Weights, images: Tensor, *, update_statistics: bool = False
-) -> Tensor:
+def functional_logits(model: nn.Module, weights: Weights, images: Tensor, *, update_statistics: bool = False) -> Tensor:
     """The model's logits (N×C) at other weights. Its own parameters and buffers are left as they are.
 
     Args:

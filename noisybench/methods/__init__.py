@@ -1,7 +1,18 @@
 """The methods, one file each, over the contract in ``base.py``."""
 
+from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.context import Context, UndeclaredError
 from noisybench.methods.store import SampleStore
 
-__all__ = ["Context", "LabelEstimate", "Method", "SampleStore", "Settings", "StepOutput", "UndeclaredError"]
+__all__ = [
+    "Batch",
+    "Context",
+    "LabelEstimate",
+    "Method",
+    "Pass",
+    "SampleStore",
+    "Settings",
+    "StepOutput",
+    "UndeclaredError",
+]

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from noisybench.data.loader import Batch
+from noisybench.data.loader import Batch, Pass
 from noisybench.methods.context import Context
 
 
@@ -56,13 +56,16 @@ class Method:
 
     Class attributes:
         needs: what it reads beyond noisy images and labels: ``"meta_set"`` (clean images in every batch),
-            ``"noise_rate"``. Shown on boards as information used; reading anything undeclared raises.
+            ``"noise_rate"``, ``"noise_kind"``, ``"transition_matrix"``. Shown on boards as information used; reading
+            anything undeclared raises.
+        views: how many independent augmentations of each image a batch holds (``batch.views``).
         heads: names that :meth:`predict` knows; the first is the headline.
         forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2).
     """
 
     Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[frozenset[str]] = frozenset()
+    views: ClassVar[int] = 1
     heads: ClassVar[tuple[str, ...]] = ("network",)
     forward_equivalents: ClassVar[float] = 3.0
 
@@ -77,7 +80,14 @@ class Method:
         self.optimizer = self.context.make_optimizer(self.network)
 
     def start_epoch(self, epoch: int) -> None:
-        """Called before the first batch of each epoch (counted from 0)."""
+        """Called before the first batch of each epoch (counted from 0), in train mode.
+
+        What an epoch needs to know for long goes into state here: a run resumed in mid-epoch does not call it again.
+        """
+
+    def epoch_plan(self, epoch: int) -> list[Pass]:
+        """The passes of an epoch: a function of the state after :meth:`start_epoch`. The default is one over all."""
+        return [Pass()]
 
     def training_step(self, batch: Batch) -> StepOutput:
         """Train on one batch. The default is one step on :meth:`loss`."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from noisybench import rng
 from noisybench.config import OptimizerConfig
+from noisybench.data.loader import Stream
 from noisybench.distributed import World
 from noisybench.methods.store import SampleStore
+
+FULL_PASS_BATCH = 1024
 
 
 class UndeclaredError(RuntimeError):
@@ -25,39 +31,58 @@ class Context:
         num_classes: C.
         given_labels: n int64, the noisy labels of the train set, on the device.
         epochs: length of the run.
-        steps_per_epoch: batches of one epoch.
         device, dtype: where tensors live, and the floats' type.
         store: per-sample state.
+        scheduled: the optimizers whose learning rate follows the run's schedule.
     """
 
     num_classes: int
     given_labels: Tensor
     epochs: int
-    steps_per_epoch: int
     device: torch.device
     dtype: torch.dtype
     store: SampleStore
     needs: frozenset[str]
     optimizer_config: OptimizerConfig
+    seed: int
     world: World
-    network_factory: Callable[[int], nn.Module]
-    known_noise_rate: float
+    train: Stream
+    initialise: Callable[[int], nn.Module]
+    priors: dict[str, Any]
 
     def __post_init__(self):
         self._networks_made = 0
         self.scheduled: list[torch.optim.Optimizer] = []
 
+    def _prior(self, name: str):
+        if name not in self.needs:
+            raise UndeclaredError(f"{name} is read but not declared: add {name!r} to the method's needs")
+        return self.priors[name]
+
     @property
     def noise_rate(self) -> float:
         """The requested noise rate, for methods that declare ``noise_rate``."""
-        if "noise_rate" not in self.needs:
-            raise UndeclaredError("noise_rate is read but not declared: add 'noise_rate' to the method's needs")
-        return self.known_noise_rate
+        return self._prior("noise_rate")
+
+    @property
+    def noise_kind(self) -> str:
+        """The name of the noise model, for methods that declare ``noise_kind``."""
+        return self._prior("noise_kind")
+
+    @property
+    def transition_matrix(self) -> Tensor:
+        """C×C, T[i, j] = P(given j | true i) in the train set, for methods that declare ``transition_matrix``."""
+        return self._prior("transition_matrix").to(self.device, self.dtype)
 
     def make_network(self) -> nn.Module:
         """A freshly initialised network of the run's model. The k-th one of a run has the k-th initialisation."""
         self._networks_made += 1
-        return self.network_factory(self._networks_made - 1).to(self.device, self.dtype)
+        return self.initialise(self._networks_made - 1).to(self.device, self.dtype)
+
+    def restart(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Give a network the next fresh initialisation, in place, and forget its optimizer's momentum."""
+        network.load_state_dict(self.make_network().state_dict())
+        optimizer.state.clear()
 
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
         """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
@@ -84,8 +109,53 @@ class Context:
         optimizer.step()
 
     def average(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Means over this process's rows -> means over the global batch's rows."""
+        """Means over this process's rows -> means over the global batch's rows. No gradient flows."""
         return self.world.average(tensors)
+
+    def global_mean(self, mean: Tensor) -> Tensor:
+        """A mean over this process's rows -> over the global batch's; gradients flow through this process's part.
+
+        For losses of a batch mean, such as a penalty on the mean prediction.
+        """
+        return mean + (self.world.average([mean])[0] - mean).detach()
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """One row per sample of this process -> one per sample of the global batch. No gradient flows."""
+        return self.world.gather_rows(rows.detach())
+
+    def my_rows(self, rows: Tensor) -> Tensor:
+        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's."""
+        return rows[self.world.rows]
+
+    def weighted_mean(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Σ w_i·v_i over the global batch, as a loss of this process.
+
+        Args:
+            values: N, per-sample losses.
+            weights: N, this process's part of weights that are normalised over the global batch (for a plain mean,
+                1/global size each).
+        """
+        return (values * weights).sum() / self.world.share
+
+    @torch.no_grad()
+    def full_pass(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Run a function over the whole train set, without augmentation, and collect its rows in the set's order.
+
+        The networks run in the mode they are in: put them into eval mode first if that is meant.
+
+        Args:
+            function: from (images N×C×H×W, index N) to N×… rows.
+        """
+        mine = range(len(self.train))[self.world.part(len(self.train))]
+        rows = []
+        for start in range(mine.start, mine.stop, FULL_PASS_BATCH):
+            index = torch.arange(start, min(start + FULL_PASS_BATCH, mine.stop), device=self.device)
+            rows.append(function(self.train.images(index), index))
+        return self.world.gather_rows(torch.cat(rows))
+
+    def generator(self, purpose: str, *parts: int | str) -> np.random.Generator:
+        """Keyed randomness of the method: the same draws on every process, whatever was drawn before."""
+        return rng.generator(self.seed, f"method-{purpose}", *parts)
 
 
 def _build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -42,7 +42,10 @@ class SampleStore:
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Replace the rows of this process's part of the batch, on all processes."""
         column = self._columns[name]
-        index, values = self._world.gather_rows(index), self._world.gather_rows(values.detach().to(column.dtype))
+        index, values = (
+            self._world.gather_rows(index),
+            self._world.gather_rows(values.detach().to(column.dtype)),
+        )
         column.index_copy_(0, index, values)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -26,7 +26,11 @@ class ConvNet(OwnModel):
         layers, channels = [], in_chans
         for stage in widths:
             for width in stage:
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers += [
+                    nn.Conv2d(channels, width, 3, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
                 channels = width
             layers.append(nn.MaxPool2d(2))
         self.convolutions = nn.Sequential(*layers)

@@ -17,6 +17,14 @@ from noisybench.files import replace_file
 SCHEMA_VERSION = 1
 
 
+def transition_matrix(clean: np.ndarray, noisy: np.ndarray, num_classes: int) -> np.ndarray:
+    """C×C float64, T[i, j] = realised share of class i with label j. A class without images gets its unit row."""
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(counts, (clean, noisy), 1)
+    sizes = counts.sum(axis=1, keepdims=True)
+    return np.where(sizes > 0, counts / np.maximum(sizes, 1), np.eye(num_classes))
+
+
 @dataclass(frozen=True)
 class NoiseArtifact:
     """Noisy labels together with the clean labels they were made for, so that they fit no other order of images.
@@ -44,17 +52,9 @@ class NoiseArtifact:
         """The fraction of labels that differ from the clean ones."""
         return float(np.mean(self.clean != self.noisy))
 
-    def transition_counts(self) -> np.ndarray:
-        """C×C int64: entry (i, j) counts the images of class i that were given label j."""
-        counts = np.zeros((self.num_classes, self.num_classes), dtype=np.int64)
-        np.add.at(counts, (self.clean, self.noisy), 1)
-        return counts
-
     def transition_matrix(self) -> np.ndarray:
-        """C×C float64, T[i, j] = realised share of class i with label j. A class without images gets its unit row."""
-        counts = self.transition_counts()
-        sizes = counts.sum(axis=1, keepdims=True)
-        return np.where(sizes > 0, counts / np.maximum(sizes, 1), np.eye(self.num_classes))
+        """C×C float64, the realised transition matrix."""
+        return transition_matrix(self.clean, self.noisy, self.num_classes)
 
     def _header(self) -> dict:
         header = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("clean", "noisy")}

@@ -13,9 +13,9 @@ import numpy as np
 
 from noisybench import rng
 from noisybench.cards import DatasetCard
-from noisybench.stratify import largest_remainder
 from noisybench.errors import UserError
 from noisybench.noise.artifact import NoiseArtifact
+from noisybench.stratify import largest_remainder
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ NOISES: dict[str, NoiseKind] = {
     "none": NoiseKind("labels as the dataset ships them", _none),
     "symmetric": NoiseKind("a label flips to any other class; the rate is the share that really flips", _symmetric),
     "symmetric-inclusive": NoiseKind(
-        "a label is redrawn from all classes, the true one too; rate*(C-1)/C really flip", _symmetric_inclusive
+        "a label is redrawn from all classes, the true one too; rate*(C-1)/C really flip",
+        _symmetric_inclusive,
     ),
     "asymmetric": NoiseKind("look-alike classes of the dataset's card; the rate is per affected class", _asymmetric),
     "pair-flip": NoiseKind("each class flips to the next one", _pair_flip),
