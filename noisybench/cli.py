@@ -65,7 +65,9 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
     ruleset: Annotated[str | None, typer.Option(help="paper or blind settings. [default: paper]")] = None,
     data_path: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
-    limit_train: Annotated[int | None, typer.Option(help="Use so many training images (stratified).")] = None,
+    limit_train: Annotated[
+        int | None, typer.Option(help="Use so many training images; held-out parts shrink alike.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results. [default: runs/…]")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,
     overrides: Annotated[

@@ -76,7 +76,11 @@ class RunConfig(_Strict):
     ruleset: Literal["paper", "blind"] = Field(
         default="paper", description="paper: the card's recipe; blind: the card's one setting for all noise"
     )
-    limit_train: int | None = Field(default=None, ge=1, description="use so many training images (stratified)")
+    limit_train: int | None = Field(
+        default=None,
+        ge=1,
+        description="use so many training images (stratified); sizes of held-out parts that are not given shrink alike",
+    )
     meta_size: int = Field(ge=0)
     noisy_val_size: int = Field(ge=0)
     clean_val_size: int = Field(ge=0)
@@ -114,7 +118,10 @@ class RunConfig(_Strict):
         recipe = method_card.recipes.get(dataset, method_card.recipes.get("default", {}))
         protocol = given.get("protocol", cls.model_fields["protocol"].default)
         of_protocol = method_card.recipes.get(f"{dataset}:{protocol}", {})
-        layers = [dataset_card.splits.model_dump(), dataset_card.defaults, recipe, of_protocol]
+        sizes = dataset_card.splits.model_dump()
+        if given.get("limit_train"):
+            sizes = {name: round(size * given["limit_train"] / dataset_card.train_size) for name, size in sizes.items()}
+        layers = [sizes, dataset_card.defaults, recipe, of_protocol]
         if ruleset == "blind":
             layers.append(method_card.blind)
         if given.get("noise") == "none":

@@ -19,7 +19,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
         known: every name that would have been right.
     """
     known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if nearest:
         hint = f"did you mean {' or '.join(nearest)}?"
     elif len(known) <= 12:

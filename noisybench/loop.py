@@ -57,6 +57,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     output.check(config, resume=resume)
     finished = output.finished()
     if finished is not None:
+        progress.finish(finished, output.path)
         return finished
     accelerator = Accelerator(log_with="wandb" if config.wandb else None)
     device, dtype = accelerator.device, getattr(torch, config.precision)
