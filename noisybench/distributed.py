@@ -22,20 +22,28 @@ class World:
         self.is_main = accelerator.is_main_process
         self.rows = slice(None)  # this process's rows of the present batch
         self.share = 1.0  # and their fraction of it
+        self.meta_share = 1.0  # its fraction of the present meta batch
 
-    def begin_batch(self, rows: slice, size: int) -> None:
-        """Told by the loader: this process has these rows of a batch of ``size``."""
+    def begin_batch(self, rows: slice, size: int, meta_size: int) -> None:
+        """Told by the loader: this process has these rows of a batch of ``size``, with a meta batch of ``meta_size``."""
+        meta = self.part(meta_size)
         self.rows, self.share = rows, (rows.stop - rows.start) / size
+        self.meta_share = (meta.stop - meta.start) / meta_size
 
     def part(self, size: int) -> slice:
         """This process's contiguous part of ``size`` items; parts differ by at most one item."""
         return slice(size * self.rank // self.size, size * (self.rank + 1) // self.size)
 
-    def average(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Means over this process's rows -> means over the whole batch's rows."""
+    def average(self, tensors: list[Tensor], share: float | None = None) -> list[Tensor]:
+        """Means over this process's rows -> means over the whole batch's rows.
+
+        Args:
+            share: this process's fraction of the batch; of the noisy batch if not given.
+        """
         if self.size == 1:
             return tensors
-        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]) * self.share
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        flat *= self.share if share is None else share
         dist.all_reduce(flat)
         pieces = flat.split([tensor.numel() for tensor in tensors])
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]

@@ -27,7 +27,7 @@ class OneOf:
     def part(self, size):
         return slice(size * self.rank // self.size, size * (self.rank + 1) // self.size)
 
-    def begin_batch(self, rows, size):
+    def begin_batch(self, rows, size, meta_size):
         self.rows, self.share = rows, (rows.stop - rows.start) / size
 
 

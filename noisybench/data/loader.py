@@ -172,7 +172,7 @@ class TrainLoader:
         for position in range(skip, self.num_batches(part)):
             whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
             mine = self._world.part(len(whole))
-            self._world.begin_batch(mine, len(whole))
+            self._world.begin_batch(mine, len(whole), self._batch_size)
             index = whole[mine]
             step = first_step + position
             meta_images, meta_labels = self._meta_batch(step) if self._meta is not None else (None, None)

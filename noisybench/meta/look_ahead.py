@@ -19,6 +19,7 @@ from noisybench.meta.passes import (
     Weights,
     classifier,
     classifier_inputs,
+    copied_buffers,
     functional_logits,
     logits_along,
     replayed,
@@ -39,10 +40,12 @@ class LookAhead:
     Attributes:
         logits_dot: ȯ, N×C, detached: the derivative of the noisy batch's logits along v.
         meta_loss: scalar, detached: the loss on the meta batch at θ̂ (over this process's part of it).
+        buffers: the model's buffers by name, as the meta batch's pass would have left them.
     """
 
     logits_dot: Tensor
     meta_loss: Tensor
+    buffers: dict[str, Tensor]
 
 
 def look_ahead_tangent(
@@ -55,12 +58,11 @@ def look_ahead_tangent(
     inner_lr: float,
     engine: str = "jvp",
     average: Average = lambda gradients: gradients,
-    meta_statistics: bool = False,
+    average_meta: Average = lambda gradients: gradients,
 ) -> LookAhead:
     """Step ahead on the inner loss, take the meta loss's gradient v there, and differentiate the noisy logits along v.
 
-    The model's parameters, gradients, buffers (but see ``meta_statistics``) and mode are left as they are; the graph of
-    ``forward`` stays usable.
+    The model's parameters, gradients, buffers and mode are left as they are; the graph of ``forward`` stays usable.
 
     Args:
         model: the network, in the mode the passes are to run in.
@@ -71,16 +73,17 @@ def look_ahead_tangent(
         inner_lr: α, the length of the look-ahead step.
         engine: ``jvp`` (exact), ``finite-difference`` (central difference along v) or ``head`` (only the final linear
             layer steps ahead: no backward pass through the network).
-        average: combines each process's gradients into those of the global batch.
-        meta_statistics: let the meta batch move BatchNorm's running statistics, as the MSLG authors' code does.
+        average: combines each process's gradients of the inner loss into those of the global noisy batch.
+        average_meta: the same for gradients of the meta loss and the global meta batch.
     """
     if engine == "head":
-        return _head_tangent(model, forward, inner_loss, meta_images, meta_loss, inner_lr, average, meta_statistics)
+        return _head_tangent(model, forward, inner_loss, meta_images, meta_loss, inner_lr, average, average_meta)
     ahead = _step_ahead(forward, inner_loss, inner_lr, average)
-    loss = meta_loss(functional_logits(model, ahead, meta_images, update_statistics=meta_statistics))
-    direction = dict(zip(ahead, average(_gradients(loss, ahead)), strict=True))
+    buffers = copied_buffers(model)
+    loss = meta_loss(functional_logits(model, ahead, meta_images, buffers=buffers))
+    direction = dict(zip(ahead, average_meta(_gradients(loss, ahead)), strict=True))
     along = {"jvp": logits_along, "finite-difference": _logits_difference}[engine]
-    return LookAhead(along(model, forward, direction), loss.detach())
+    return LookAhead(along(model, forward, direction), loss.detach(), buffers)
 
 
 def _step_ahead(forward: NoisyForward, inner_loss: Tensor | None, inner_lr: float, average: Average) -> Weights:
@@ -123,14 +126,15 @@ def _head_tangent(
     meta_loss: Callable[[Tensor], Tensor],
     inner_lr: float,
     average: Average,
-    meta_statistics: bool,
+    average_meta: Average,
 ) -> LookAhead:
     """As :func:`look_ahead_tangent` with every layer but the last held fixed: closed forms on the features."""
     if forward.features is None:
         raise ValueError("engine 'head' needs a forward pass with features=True")
     layer, features = classifier(model), forward.features
+    buffers = copied_buffers(model)
     with torch.no_grad(), classifier_inputs(model) as kept:
-        functional_logits(model, forward.weights, meta_images, update_statistics=meta_statistics)
+        functional_logits(model, forward.weights, meta_images, buffers=buffers)
     weight, bias = layer.weight.detach(), layer.bias.detach() if layer.bias is not None else 0.0
     if inner_loss is not None:
         residual = torch.autograd.grad(inner_loss, forward.logits, retain_graph=True)[0].to(weight.dtype)
@@ -141,8 +145,8 @@ def _head_tangent(
     meta_logits = (meta_features @ weight.T + bias).requires_grad_()
     loss = meta_loss(meta_logits)
     residual = torch.autograd.grad(loss, meta_logits)[0]
-    direction_weight, direction_bias = average([residual.T @ meta_features, residual.sum(0)])
+    direction_weight, direction_bias = average_meta([residual.T @ meta_features, residual.sum(0)])
     logits_dot = features.to(weight.dtype) @ direction_weight.T
     if layer.bias is not None:
         logits_dot = logits_dot + direction_bias
-    return LookAhead(logits_dot, loss.detach())
+    return LookAhead(logits_dot, loss.detach(), buffers)

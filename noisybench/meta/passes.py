@@ -58,20 +58,22 @@ def trainable(model: nn.Module) -> Weights:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def functional_logits(model: nn.Module, weights: Weights, images: Tensor, *, update_statistics: bool = False) -> Tensor:
+def functional_logits(
+    model: nn.Module, weights: Weights, images: Tensor, *, buffers: dict[str, Tensor] | None = None
+) -> Tensor:
     """The model's logits (N×C) at other weights. Its own parameters and buffers are left as they are.
 
     Args:
         weights: replacements by parameter name; parameters not named keep their values.
-        update_statistics: let the pass move the model's floating-point buffers (BatchNorm's running statistics).
+        buffers: replacements by buffer name, which the pass changes (BatchNorm's running statistics) where the model
+            would change its own; copies that are thrown away if not given.
     """
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    logits = functional_call(model, {**buffers, **weights}, (images,))
-    if update_statistics:
-        for name, buffer in model.named_buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(buffers[name].detach())
-    return logits
+    return functional_call(model, {**(copied_buffers(model) if buffers is None else buffers), **weights}, (images,))
+
+
+def copied_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the model's buffers by name."""
+    return {name: buffer.clone() for name, buffer in model.named_buffers()}
 
 
 def logits_along(model: nn.Module, forward: NoisyForward, direction: Weights) -> Tensor:

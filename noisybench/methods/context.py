@@ -112,6 +112,10 @@ class Context:
         """Means over this process's rows -> means over the global batch's rows. No gradient flows."""
         return self.world.average(tensors)
 
+    def average_meta(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Means over this process's clean images -> means over the global meta batch. No gradient flows."""
+        return self.world.average(tensors, share=self.world.meta_share)
+
     def global_mean(self, mean: Tensor) -> Tensor:
         """A mean over this process's rows -> over the global batch's; gradients flow through this process's part.
 

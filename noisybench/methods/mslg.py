@@ -66,7 +66,7 @@ class MSLG(Method):
             inner_lr=self.settings.inner_lr,
             engine=self.settings.engine,
             average=self.context.average,
-            meta_statistics=self.settings.meta_statistics,
+            average_meta=self.context.average_meta,
         )
 
         # 3. Labels: ℓ ← ℓ − β ∂Lm/∂ℓ, which is κ times the direction whatever the batch size.
@@ -78,6 +78,10 @@ class MSLG(Method):
         loss = soft_label_loss(forward.logits, label_logits, floor)
         loss = loss + self.settings.entropy_weight * entropy(forward.logits)
         self.context.step(loss, self.optimizer)
+        if self.settings.meta_statistics:  # only now: the base step's backward pass reads the buffers
+            for name, buffer in self.network.named_buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(ahead.buffers[name])
         gaps = label_logits.amax(1) - label_logits.amin(1)
         return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss, "label_gap": gaps.mean()})
 
