@@ -82,9 +82,7 @@ def _import_class(name: str, target: str) -> type[Method]:
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # importing somebody's module may raise anything
-        raise UserError(
-            f"method {name!r} cannot be imported from {target}: {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"method {name!r} cannot be imported from {target}: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"method {name!r}: {target} is not a subclass of noisybench.methods.Method")
     return found

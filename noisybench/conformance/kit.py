@@ -10,9 +10,11 @@ from typing import Any
 from rich.table import Table
 
 from noisybench import registry
+from noisybench.config import merge, parse_override
 from noisybench.conformance.checks import CHECKS, Subject, trains
 from noisybench.conformance.problem import Problem
 from noisybench.errors import UserError
+from noisybench.progress import console
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,30 @@ def check_all() -> Iterator[Report]:
             yield check_method(name)
         except UserError as error:
             yield Report(name, [Problem("loads", str(error))], time.perf_counter() - started)
+
+
+def print_check(name: str, overrides: list[str]) -> bool:
+    """Check one method and print what came out; whether it passed.
+
+    Args:
+        overrides: ``KEY=VALUE`` texts, as for a run.
+    """
+    given: dict[str, Any] = {}
+    for text in overrides:
+        given = merge(given, parse_override(text))
+    report = check_method(name, given)
+    print(*report.lines(), sep="\n")
+    return report.passed
+
+
+def print_check_all() -> bool:
+    """Check every registered method and print what came out; whether all passed."""
+    reports = []
+    for report in check_all():
+        print(*report.lines(), sep="\n", flush=True)
+        reports.append(report)
+    console().print(summary(reports))
+    return all(report.passed for report in reports)
 
 
 def summary(reports: list[Report]) -> Table:
