@@ -11,6 +11,8 @@ import torch
 from noisybench import registry
 from noisybench.conformance import check_method, kit
 from noisybench.conformance.checks import CHECKS
+from noisybench.conformance.setups import REFERENCE
+from noisybench.conformance.trial import Trial
 from noisybench.errors import UserError
 
 
@@ -62,6 +64,17 @@ def test_a_broken_method_fails_its_check(name):
     assert found, [str(problem) for problem in problems]
     if step is not None:
         assert found[0].step == step
+
+
+@pytest.mark.parametrize(("name", "given"), [("ce", False), ("mslg", True)])
+def test_batches_have_meta_images_only_where_declared(monkeypatch, name, given):
+    seen = []
+    method = registry.load_method(name)
+    step = method.training_step
+    monkeypatch.setattr(method, "training_step", lambda self, batch: seen.append(batch) or step(self, batch))
+    list(Trial(name, REFERENCE, {}).steps(0))
+    assert [len(batch.index) for batch in seen] == [60, 60, 30]
+    assert all((batch.meta_images is not None) == (batch.meta_labels is not None) == given for batch in seen)
 
 
 def test_the_kit_leaves_the_global_generators_alone():

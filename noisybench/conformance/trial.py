@@ -153,6 +153,8 @@ class Trial:
     def _look_at(self, done: Step) -> None:
         """Check one step's output."""
         output, step = done.output, done.batch.step
+        if (done.batch.meta_images is not None) != ("meta_set" in self.method.needs):
+            raise Problem("declared information", "a batch has meta images exactly if meta_set is declared", step)
         if not isinstance(output.loss, Tensor) or output.loss.ndim != 0:
             raise Problem("finite losses", f"the loss is no scalar tensor but {_describe(output.loss)}", step)
         for name, value in {"loss": output.loss, **output.logs}.items():
