@@ -80,7 +80,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
             return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
 
         try:
-            method, loader = build_method(config, data, on_device, world, device, dtype)
+            method, loader = build(config, data, on_device, world, device, dtype)
         except MethodError as error:
             start()
             if world.is_main:
@@ -208,7 +208,7 @@ def _guarded(name: str, step: int, hook: Callable, *arguments):
         raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
 
 
-def build_method(
+def build(
     config: RunConfig, data: RunData, on_device: Streams, world: World, device: torch.device, dtype: torch.dtype
 ) -> tuple[Method, TrainLoader]:
     """The method and the loader that feeds it what it declares.

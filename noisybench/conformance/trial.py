@@ -24,7 +24,7 @@ from noisybench.data import Dataset, Images
 from noisybench.data.synthetic import synthetic_images
 from noisybench.errors import MethodError
 from noisybench.evaluate import accuracies
-from noisybench.loop import Step, build_method, training_steps
+from noisybench.loop import Step, build, training_steps
 from noisybench.methods.base import LabelEstimate
 from noisybench.methods.context import UndeclaredError
 from noisybench.prepare import prepare_dataset, streams
@@ -65,7 +65,7 @@ class Trial:
         self._inputs = self._input_tensors()
         self._world = SealedWorld()
         with self._blamed("building it"), untouched("building it", torch_too=True):
-            self.method, self._loader = build_method(self.config, self.data, self.streams, self._world, CPU, self.dtype)
+            self.method, self._loader = build(self.config, self.data, self.streams, self._world, CPU, self.dtype)
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[int]:
         """Train one epoch, or the rest of it after ``skip`` steps; yields the number of steps taken in the epoch."""
