@@ -72,7 +72,7 @@ class SplitSizes(BaseModel):
 class DatasetCard(Card):
     """What a dataset is and where a user gets it."""
 
-    source: Literal["digits", "hub"] = Field(description="which loader reads it")
+    source: Literal["digits", "synthetic", "hub"] = Field(description="which loader reads it")
     hub: str | None = Field(default=None, description="name on the Hugging Face Hub")
     image_column: str = "image"
     label_column: str = "label"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -100,8 +101,46 @@ def run(
     noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console()))
 
 
+@app.command(
+    help="Check the whole contract of a method on synthetic data, in seconds. Exit code 1 if a check fails.",
+    epilog="Example: noisybench check my_package.module:MyMethod --set method.warmup_epochs=1",
+)
+def check(
+    method: Annotated[
+        str | None, typer.Argument(help="A name from `noisybench methods`, or package.module:Class.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check every registered method.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for the check.")
+    ] = None,
+) -> None:
+    from noisybench.conformance import print_check, print_check_all
+
+    if every == (method is not None) or (every and overrides):
+        raise UserError("check: give one method (and any --set), or --all alone")
+    passed = print_check_all() if every else print_check(method, overrides or [])
+    raise typer.Exit(0 if passed else 1)
+
+
+@app.command(
+    "new-method",
+    help="Write the package of a new method: one module, one card, one test. It installs and passes `check` as it is.",
+    epilog="Example: noisybench new-method my-loss && pip install -e noisybench-my-loss && noisybench check my-loss",
+)
+def new_method(
+    name: Annotated[str, typer.Argument(help="The method's name: small letters, digits and single hyphens.")],
+    output: Annotated[Path | None, typer.Option(help="Folder to make. [default: noisybench-NAME]")] = None,
+) -> None:
+    from noisybench.skeleton import write_skeleton
+
+    print(write_skeleton(name, output))
+
+
 def main() -> None:
     """Run the command line: a user's error is one line and exit code 2."""
+    # `package.module:Class` is found below the working directory too, after everything that is installed.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     # torch's forward-mode formulas still use torch.jit inside; a user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
     try:

@@ -97,7 +97,9 @@ class RunConfig(_Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     augment: AugmentConfig = AugmentConfig()
-    settings: dict[str, Any] = Field(default={}, description="the method's own settings")
+    settings: dict[str, Any] = Field(
+        default={}, validate_default=True, description="the method's own settings, with its defaults filled in"
+    )
 
     # Where and how it runs: none of these may change a result, so they are no part of the run id.
     data_path: Path | None = None

@@ -34,3 +34,4 @@ class MethodError(UserError):
 
     def __init__(self, method: str, step: int, reason: str):
         super().__init__(f"method {method!r} failed at step {step}: {reason}")
+        self.step, self.reason = step, reason

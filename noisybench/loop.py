@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from accelerate import Accelerator
 
 from noisybench import registry, rng, state
 from noisybench.config import RunConfig
-from noisybench.data.loader import TrainLoader
+from noisybench.data.loader import Batch, TrainLoader
 from noisybench.distributed import World
 from noisybench.environment import git_commit, peak_memory_bytes, versions
 from noisybench.errors import MethodError, UserError
 from noisybench.evaluate import TrainingMeter, accuracies, label_quality
-from noisybench.methods.base import Method
+from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
 from noisybench.models import create_network
@@ -35,7 +36,8 @@ KEPT_CHECKPOINTS = 2
 def default_output(config: RunConfig) -> Path:
     """Where a run goes if nothing is said: ``runs/`` below the working directory, named by what it is."""
     rate = f"{config.noise}-{config.noise_rate:g}"
-    return Path("runs") / f"{config.method}-{config.dataset}-{rate}-seed{config.seed}-{config.run_id[:8]}"
+    method = config.method.replace(":", ".")  # package.module:Class; no file system dislikes a dot
+    return Path("runs") / f"{method}-{config.dataset}-{rate}-seed{config.seed}-{config.run_id[:8]}"
 
 
 def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = None) -> RunRecord:
@@ -68,21 +70,34 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     data = prepare(config)
     on_device = streams(config, data, device, dtype)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        method, loader = _build(config, data, on_device, world, device, dtype)
-        past = _restore(method, output) if resume else Past()
-        progress.start(config, data, output.path, device)
-        if world.is_main:
-            output.start(config)
-            data.noise.save(output.noise)
-        tracker = Tracker(accelerator, config, output.path, progress)
+        method, past = None, Past()
+
+        def start() -> None:
+            if world.is_main:
+                output.start(config)
+                data.noise.save(output.noise)
 
         def record(error: str | None = None) -> RunRecord:
             return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
 
         try:
+            method, loader = build(config, data, on_device, world, device, dtype)
+        except MethodError as error:
+            start()
+            if world.is_main:
+                record(str(error)).save(output.result)
+            raise
+        if resume:
+            past = _restore(config, method, output)
+        progress.start(config, data, output.path, device)
+        start()
+        tracker = Tracker(accelerator, config, output.path, progress)
+
+        try:
             for epoch in range(len(past.curves), config.epochs):
                 row = _train_epoch(config, method, loader, data, past, world, epoch, progress)
-                row |= _evaluate(method, on_device, world) | _label_metrics(method, data)
+                row |= _guarded(config.method, past.step, _evaluate, method, on_device, world)
+                row |= _guarded(config.method, past.step, _label_metrics, method, data)
                 past.curves.append(row)
                 tracker.log(row, step=past.step)
                 if world.is_main:
@@ -129,27 +144,61 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Train one epoch; its means, by name."""
     started = time.perf_counter()
-    rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
-    for optimizer in method.context.scheduled:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
     true = torch.from_numpy(data.true_labels).to(loader.train.device)
     meter = TrainingMeter(loader.train.labels, true, world)
-    _guarded(config.method, past.step, method.start_epoch, epoch)
-    passes = _guarded(config.method, past.step, method.epoch_plan, epoch)
-    batches = sum(loader.num_batches(part) for part in passes)
-    first_step = past.step
-    for number, part in enumerate(passes):
-        for batch in loader.batches(part, epoch=epoch, number=number, first_step=past.step):
-            torch.manual_seed(rng.key(config.seed, "step", batch.step, world.rank))
-            meter.add(batch, _guarded(config.method, batch.step, method.training_step, batch))
-            progress.step(epoch + (batch.step + 1 - first_step) / batches)
-        past.step += loader.num_batches(part)
-    row = {"epoch": epoch, "learning_rate": rate, **meter.means(), **method.epoch_logs()}
+    for step in training_steps(config, method, loader, world, epoch, past.step):
+        meter.add(step.batch, step.output)
+        progress.step(epoch + step.done)
+        past.step = step.batch.step + 1
+    rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+    row = {"epoch": epoch, "learning_rate": rate, **meter.means()}
+    row |= _guarded(config.method, past.step, method.epoch_logs)
     past.train_seconds += time.perf_counter() - started
     if meter.first_bad_step() is not None:
         raise MethodError(config.method, meter.first_bad_step(), "its loss is not finite")
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise MethodError(config.method, past.step, f"what it logs as {name!r} is not finite")
     return row
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step: its batch, what the method gave, and the part of the epoch that is done with it."""
+
+    batch: Batch
+    output: StepOutput
+    done: float
+
+
+def training_steps(
+    config: RunConfig, method: Method, loader: TrainLoader, world: World, epoch: int, first_step: int, skip: int = 0
+) -> Iterator[Step]:
+    """Train one epoch, or the rest of it.
+
+    Args:
+        epoch: counted from 0.
+        first_step: the run's step count before the epoch.
+        skip: steps of the epoch behind a method whose state was restored within it.
+
+    Raises:
+        MethodError: the method raised; names the step.
+    """
+    for optimizer in method.context.scheduled:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+    if not skip:
+        _guarded(config.method, first_step, method.start_epoch, epoch)
+    passes = _guarded(config.method, first_step, method.epoch_plan, epoch)
+    batches = sum(loader.num_batches(part) for part in passes)
+    before = 0  # batches in earlier passes of the epoch
+    for number, part in enumerate(passes):
+        skipped = min(max(skip - before, 0), loader.num_batches(part))
+        for batch in loader.batches(part, epoch=epoch, number=number, first_step=first_step + before, skip=skipped):
+            torch.manual_seed(rng.key(config.seed, "step", batch.step, world.rank))
+            output = _guarded(config.method, batch.step, method.training_step, batch)
+            yield Step(batch, output, (batch.step + 1 - first_step) / batches)
+        before += loader.num_batches(part)
 
 
 def _guarded(name: str, step: int, hook: Callable, *arguments):
@@ -160,8 +209,15 @@ def _guarded(name: str, step: int, hook: Callable, *arguments):
         raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
 
 
-def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, device, dtype):
-    """The method and the loader that feeds it what it declares."""
+def build(
+    config: RunConfig, data: RunData, on_device: Streams, world: World, device: torch.device, dtype: torch.dtype
+) -> tuple[Method, TrainLoader]:
+    """The method and the loader that feeds it what it declares.
+
+    Raises:
+        UserError: the method, the model and the data do not fit together.
+        MethodError: the method raised.
+    """
     card = data.dataset.card
     method_class = registry.load_method(config.method)
     if "meta_set" in method_class.needs and on_device.meta is None:
@@ -176,16 +232,18 @@ def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, d
         world=world,
     )
 
+    # The method holds this function: it closes over plain values, not over the run's data and paths.
+    model = config.model
+    arguments = {
+        "num_classes": data.dataset.num_classes,
+        "channels": card.channels,
+        "image_size": data.dataset.train.pixels.shape[-1],
+        "pretrained": config.pretrained,
+        "seed": config.seed,
+    }
+
     def initialise(number: int):
-        return create_network(
-            config.model,
-            num_classes=data.dataset.num_classes,
-            channels=card.channels,
-            image_size=data.dataset.train.pixels.shape[-1],
-            pretrained=config.pretrained,
-            seed=config.seed,
-            number=number,
-        )
+        return create_network(model, **arguments, number=number)
 
     context = Context(
         num_classes=data.dataset.num_classes,
@@ -206,19 +264,25 @@ def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, d
             "transition_matrix": torch.from_numpy(data.train_transition_matrix()),
         },
     )
-    method = method_class(method_class.Settings(**config.settings), context)
+    try:
+        method = method_class(method_class.Settings(**config.settings), context)
+    except UserError:  # the model is unknown or does not take the images: not the method's fault
+        raise
+    except Exception as error:
+        raise MethodError(config.method, 0, f"building it: {type(error).__name__}: {error}") from error
     method.set_mode(training=True)
     return method, loader
 
 
-def _restore(method: Method, output: OutputFolder) -> Past:
+def _restore(config: RunConfig, method: Method, output: OutputFolder) -> Past:
     """Put the newest checkpoint's state into the method; what the run has behind it then."""
     found = state.checkpoints(output.checkpoints)
     if not found:
         return Past()
     saved = state.load_checkpoint(found[-1])
-    method.load_state_dict(saved["method"])
-    return Past(**saved["past"])
+    past = Past(**saved["past"])
+    _guarded(config.method, past.step, method.load_state_dict, saved["method"])
+    return past
 
 
 def _evaluate(method: Method, on_device: Streams, world: World) -> dict[str, float]:
@@ -240,7 +304,7 @@ def _label_metrics(method: Method, data: RunData) -> dict[str, float | None]:
 
 def _record(
     config: RunConfig,
-    method: Method,
+    method: Method | None,
     data: RunData,
     past: Past,
     world: World,
@@ -248,6 +312,8 @@ def _record(
     wall_seconds: float,
     error,
 ) -> RunRecord:
+    """The record of a run; ``method`` is None if it could not be built."""
+    declared = registry.load_method(config.method)
     curves = past.curves
     names = sorted({name for row in curves for name in row} - {"epoch"})
     by_name = {name: [row.get(name) for row in curves] for name in names}
@@ -259,7 +325,7 @@ def _record(
 
     label_metrics = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
     metrics = rules("") | {name: by_name[name][-1] for name in label_metrics if name in by_name}
-    clean = len(data.splits.meta) if "meta_set" in method.needs else 0
+    clean = len(data.splits.meta) if "meta_set" in declared.needs else 0
     return RunRecord(
         status="completed" if error is None else "failed",
         error=error,
@@ -269,7 +335,7 @@ def _record(
             dataset=data.dataset.fingerprint(),
             noise=data.noise.sha256,
             split=data.splits.fingerprint(),
-            weights=state.weights_hash(method.modules()),
+            weights=state.weights_hash(method.modules()) if method is not None else None,
         ),
         noise={
             "kind": data.noise.kind,
@@ -279,12 +345,12 @@ def _record(
             "achieved_rate_train_set": data.train_noise_rate,
         },
         metrics=metrics,
-        heads={head: rules("" if head == method.heads[0] else f"/{head}") for head in method.heads},
+        heads={head: rules("" if head == declared.heads[0] else f"/{head}") for head in declared.heads},
         curves=by_name,
         information_used=InformationUsed(
             clean_labels=clean,
             clean_labels_for_selection=len(data.splits.clean_val),
-            noise_prior=sorted(method.needs & {"noise_rate", "noise_kind", "transition_matrix"}),
+            noise_prior=sorted(declared.needs & {"noise_rate", "noise_kind", "transition_matrix"}),
             pretrained_weights=config.pretrained,
         ),
         cost=Cost(
@@ -294,7 +360,7 @@ def _record(
             peak_memory_bytes=peak_memory_bytes(device),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             processes=world.size,
-            forward_equivalents_per_step=method.forward_equivalents,
+            forward_equivalents_per_step=declared.forward_equivalents,
         ),
         versions=versions(),
         git_commit=git_commit(),

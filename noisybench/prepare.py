@@ -57,6 +57,11 @@ def prepare(config: RunConfig) -> RunData:
     dataset = load_dataset(
         card, data_path=config.data_path, image_size=config.image_size, limit_train=config.limit_train
     )
+    return prepare_dataset(config, dataset)
+
+
+def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
+    """The same for a dataset at hand."""
     labels = dataset.train.labels
     splits = split(
         config.protocol,
@@ -72,7 +77,7 @@ def prepare(config: RunConfig) -> RunData:
         num_classes=dataset.num_classes,
         rate=config.noise_rate,
         seed=config.noise_key,
-        card=card,
+        card=dataset.card,
         authors=config.protocol == "authors",
     )
     noise = make_noise(config.noise, request)

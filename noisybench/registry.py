@@ -81,8 +81,8 @@ def _import_class(name: str, target: str) -> type[Method]:
     module_name, _, attribute = target.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"method {name!r} cannot be imported from {target}: {error}") from error
+    except Exception as error:  # importing somebody's module may raise anything
+        raise UserError(f"method {name!r} cannot be imported from {target}: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f"method {name!r}: {target} is not a subclass of noisybench.methods.Method")
     return found
@@ -143,7 +143,14 @@ def parse_card(file, model: type[AnyCard]) -> AnyCard:
 
 @functools.cache
 def method_card(name: str) -> MethodCard:
-    """The card of a method. A method without a card of its own gets an empty one."""
+    """The card of a method. A method without a card of its own gets an empty one.
+
+    ``package.module:Class`` has the card of the name this class is registered under.
+    """
+    if ":" in name:
+        registered = [entry.name for entry in method_entry_points().values() if entry.value == name]
+        if registered:
+            return method_card(registered[0])
     if name not in _card_files("methods"):
         if name in method_entry_points() or ":" in name:
             return MethodCard(name=name, title=name)

@@ -12,6 +12,7 @@ import torch
 from noisybench import rng
 from noisybench.cards import DatasetCard
 from noisybench.data.hub import load_hub
+from noisybench.data.synthetic import synthetic_images
 from noisybench.errors import UserError
 from noisybench.stratify import stratified_draw
 
@@ -73,10 +74,12 @@ def load_dataset(
     Raises:
         UserError: the data is missing, unreadable or not what the card says.
     """
+    if card.source != "hub" and data_path is not None:
+        raise UserError(f"--data-path {data_path}: dataset {card.name!r} is built in and reads no folder")
     if card.source == "digits":
-        if data_path is not None:
-            raise UserError(f"--data-path {data_path}: dataset {card.name!r} is built in and reads no folder")
         train, test = _digits()
+    elif card.source == "synthetic":
+        train, test = synthetic_images(card)
     else:
         train, test = load_hub(card, data_path)
     train, test = Images(*train), Images(*test)

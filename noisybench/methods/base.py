@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -114,7 +115,7 @@ class Method:
 
     def modules(self) -> dict[str, nn.Module]:
         """Every network and other module, by the name of its attribute."""
-        return {name: part for name, part in _walk(vars(self)) if isinstance(part, nn.Module)}
+        return {name: part for name, part, *_ in _walk(vars(self)) if isinstance(part, nn.Module)}
 
     def set_mode(self, *, training: bool) -> None:
         """Put all modules into train or eval mode."""
@@ -124,35 +125,46 @@ class Method:
     def state_dict(self) -> dict[str, Any]:
         """All state by attribute name: tensors, numbers and nested dicts of them."""
         state: dict[str, Any] = {"store": self.context.store.state_dict()}
-        for name, part in _walk(vars(self)):
+        for name, part, *_ in _walk(vars(self)):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 state[name] = part.state_dict()
             elif isinstance(part, Tensor | bool | int | float):
                 state[name] = part
         return state
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` gave."""
+        """Put back what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: an entry has no place in this method or misses here. State that comes and goes cannot be
+                restored: make it in :meth:`build`, at its full size.
+        """
+        differing = sorted(self.state_dict().keys() ^ state.keys())
+        if differing:
+            raise ValueError(f"saved state and method differ in {differing[0]!r}: make all state in build()")
         self.context.store.load_state_dict(state["store"])
-        for name, part in _walk(vars(self)):
+        for name, part, holder, key in list(_walk(vars(self))):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 part.load_state_dict(state[name])
             elif isinstance(part, Tensor):
+                if part.shape != state[name].shape:  # copy_ alone would spread one value over many
+                    raise ValueError(f"saved {name!r} has shape {tuple(state[name].shape)}, not {tuple(part.shape)}")
                 part.copy_(state[name])
-            elif isinstance(part, bool | int | float):
-                setattr(self, name, state[name])
+            elif isinstance(part, bool | int | float) and part != state[name]:
+                holder[key] = state[name]
 
 
-def _walk(attributes: dict[str, Any]) -> list[tuple[str, Any]]:
-    """A method's attributes with lists, tuples and dicts opened: ``optimizers.0`` and so on."""
-    found = []
-    for name, value in attributes.items():
-        if name in ("settings", "context"):
+def _walk(holder: dict[str, Any] | list | tuple, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
+    """A method's attributes with lists, tuples and dicts opened: ``optimizers.0`` and so on.
+
+    Yields:
+        the name, the value, what holds it, and its key there.
+    """
+    for key, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
+        if not prefix and key in ("settings", "context"):
             continue
-        if isinstance(value, list | tuple):
-            found += _walk({f"{name}.{position}": item for position, item in enumerate(value)})
-        elif isinstance(value, dict):
-            found += _walk({f"{name}.{key}": item for key, item in value.items()})
+        if isinstance(value, list | tuple | dict):
+            yield from _walk(value, f"{prefix}{key}.")
         else:
-            found.append((name, value))
-    return found
+            yield f"{prefix}{key}", value, holder, key

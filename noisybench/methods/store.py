@@ -52,5 +52,13 @@ class SampleStore:
         return dict(self._columns)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put back what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: the columns are not the same.
+        """
+        differing = sorted(self._columns.keys() ^ state.keys())
+        if differing:
+            raise ValueError(f"saved state and store differ in column {differing[0]!r}: add all columns in build()")
         for name, column in self._columns.items():
             column.copy_(state[name])

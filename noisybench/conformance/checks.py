@@ -1,0 +1,229 @@
+"""The checks, in the order in which they run. Each raises a :class:`Problem` if the method fails it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisybench import registry
+from noisybench.config import build_config
+from noisybench.conformance.compare import first_difference
+from noisybench.conformance.global_rng import surroundings
+from noisybench.conformance.problem import Problem
+from noisybench.conformance.seal import reachable_secret
+from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, VIT
+from noisybench.conformance.trial import Saved, Trial, trial_config
+from noisybench.errors import UserError
+from noisybench.methods.base import Settings
+
+INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
+LEARNED = 0.5  # test accuracy with 10 classes; a network that learns nothing gets about 0.1, at most 0.3
+BOUNDARY, MID_EPOCH = 2, (1, 1)  # states are saved before epoch 2 starts, and after 1 step of epoch 1
+
+
+class Subject:
+    """The method under check, and the reference training that several checks look at."""
+
+    def __init__(self, name: str, overrides: dict[str, Any]):
+        self.name, self.overrides = name, overrides
+        self.method_class = registry.load_method(name)
+        self.saved: list[Saved] = []
+
+    def trial(self, setup) -> Trial:
+        return Trial(self.name, setup, self.overrides)
+
+    @functools.cached_property
+    def reference(self) -> Trial:
+        """Trained to the end, with states saved on the way."""
+        with surroundings(1):
+            trial = self.trial(REFERENCE)
+            for epoch in range(trial.config.epochs):
+                if epoch == BOUNDARY:
+                    self.saved.append(trial.save(epoch, 0))
+                for taken in trial.steps(epoch):
+                    if (epoch, taken) == MID_EPOCH:
+                        self.saved.append(trial.save(epoch, taken))
+                trial.evaluate()
+        return trial
+
+
+def declarations(subject: Subject) -> None:
+    """The class attributes say what they may say."""
+    method = subject.method_class
+    unknown = set(method.needs) - INFORMATION
+    if unknown:
+        raise Problem("declarations", f"needs names {sorted(unknown)[0]!r}; known: {', '.join(sorted(INFORMATION))}")
+    if not isinstance(method.heads, tuple) or not method.heads or len(set(method.heads)) != len(method.heads):
+        raise Problem("declarations", f"heads is {method.heads!r}: give a tuple of different names, the headline first")
+    if not isinstance(method.views, int) or method.views < 1:
+        raise Problem("declarations", f"views is {method.views!r}: give a whole number from 1")
+    if not method.forward_equivalents > 0:
+        raise Problem("declarations", f"forward_equivalents is {method.forward_equivalents!r}: give a positive number")
+    if not issubclass(method.Settings, Settings):
+        raise Problem("declarations", "Settings is no subclass of noisybench.methods.Settings")
+    required = [name for name, field in method.Settings.model_fields.items() if field.is_required()]
+    if required:
+        raise Problem("declarations", f"setting {required[0]!r} has no default")
+
+
+def card(subject: Subject) -> None:
+    """The card is valid, and each recipe makes a configuration for its dataset."""
+    try:
+        found = registry.method_card(subject.name)
+        datasets = registry.card_names("datasets")
+        for name in found.recipes:
+            dataset, _, protocol = name.partition(":")
+            if dataset == "default" or dataset in datasets:
+                given = {"method": subject.name} | ({} if dataset == "default" else {"dataset": dataset})
+                build_config(given | ({"protocol": protocol} if protocol else {}))
+        for dataset in datasets if found.blind else []:
+            build_config({"method": subject.name, "dataset": dataset, "ruleset": "blind"})
+    except UserError as error:
+        raise Problem("card", str(error)) from error
+    without = set(found.recipe_sources) - set(found.recipes) - {"blind"}
+    if without:
+        raise Problem("card", f"recipe_sources names {sorted(without)[0]!r}, which is no recipe")
+
+
+def phases(subject: Subject) -> None:
+    """No phase lies behind the end of the check: settings that count epochs are small enough to pass it."""
+    for name, value in trial_config(subject.name, REFERENCE, subject.overrides).settings.items():
+        if "epoch" in name and isinstance(value, int) and value >= EPOCHS:
+            raise Problem(
+                "phases",
+                f"setting {name} = {value} lies behind the {EPOCHS} epochs of the check, so a part of the method is "
+                f"never run: give a smaller value in the card's [recipes.synthetic], or --set method.{name}=1",
+            )
+
+
+def trains(subject: Subject) -> None:
+    """It builds and steps with BatchNorm and 10 classes, the last batch of an epoch smaller; losses are finite."""
+    _ = subject.reference
+
+
+def inputs(subject: Subject) -> None:
+    """It leaves the given labels and the images as they are."""
+    if subject.reference.inputs_changed():
+        raise Problem("inputs", "it changed the given labels or the images in place", subject.reference.step)
+
+
+def sealed(subject: Subject) -> None:
+    """It holds no true label, test image, path or benchmark object."""
+    found = reachable_secret(subject.reference.method, subject.reference.data)
+    if found is not None:
+        raise Problem("sealed", f"{found} can be reached", subject.reference.step)
+
+
+def deterministic(subject: Subject) -> None:
+    """Trained again, among other states of the global generators and never evaluated, it ends in the same bits."""
+    expected = subject.reference.state()
+
+    def difference(evaluated: bool) -> str | None:
+        with surroundings(2):
+            return first_difference(expected, subject.trial(REFERENCE).run(evaluated=evaluated).state())
+
+    if difference(evaluated=False) is None:
+        return
+    again = difference(evaluated=True)
+    if again is None:
+        raise Problem("evaluation", "predict, estimate_labels or epoch_logs change what is learned afterwards")
+    raise Problem("deterministic", f"trained twice, its {again} ends differently")
+
+
+def resumes(subject: Subject) -> None:
+    """A fresh method with a saved state trains on to the same bits."""
+    expected = subject.reference.state()
+    for saved in subject.saved:
+        with surroundings(3):
+            resumed = subject.trial(REFERENCE).resume(saved)
+        difference = first_difference(expected, resumed.state())
+        if difference is not None:
+            raise Problem(
+                "state",
+                f"resumed after {saved.step} steps its {difference} ends differently: some state is not saved",
+            )
+
+
+def predictions(subject: Subject) -> None:
+    """Every head gives a distribution over the classes for every image."""
+    trial = subject.reference
+    for head in trial.method.heads:
+        for rows in (slice(0, 50), slice(0, 1)):
+            found = trial.predict(head, rows)
+            _check_distributions("predictions", f"head {head!r}", found, rows.stop, trial)
+
+
+def label_estimates(subject: Subject) -> None:
+    """What it believes of the training labels: a distribution and a finite suspicion for every sample."""
+    trial = subject.reference
+    estimate = trial.estimate()
+    if estimate is None:
+        return
+    n = len(trial.streams.train)
+    _check_distributions("label estimates", "soft_labels", estimate.soft_labels, n, trial)
+    if tuple(estimate.suspicion.shape) != (n,) or not torch.isfinite(estimate.suspicion).all():
+        raise Problem("label estimates", f"suspicion is not {n} finite numbers", trial.step)
+
+
+def _check_distributions(check: str, what: str, found: Tensor, rows: int, trial: Trial) -> None:
+    expected = (rows, trial.setup.num_classes)
+    if not isinstance(found, Tensor) or tuple(found.shape) != expected:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise Problem(check, f"{what} gives {shape}, not a tensor of shape {expected}", trial.step)
+    if not torch.isfinite(found).all() or found.min() < 0:
+        raise Problem(check, f"{what} gives numbers that are no probabilities", trial.step)
+    off = float((found.double().sum(1) - 1).abs().max())
+    if off > 1e-4:
+        raise Problem(check, f"{what} gives rows that do not sum to 1 (off by up to {off:.2g})", trial.step)
+
+
+def precision(subject: Subject) -> None:
+    """With 2 classes, no BatchNorm and float64, it trains, and keeps float64."""
+    with surroundings(4):
+        trial = subject.trial(FLOAT64).run()
+    modules = {f"{n}.{k}": t for n, m in trial.method.modules().items() for k, t in m.state_dict().items()}
+    columns = {f"store.{name}": tensor for name, tensor in trial.state()["store"].items()}
+    outputs = {f"predict with head {h!r}": trial.predict(h, slice(0, 5)) for h in trial.method.heads}
+    for name, tensor in {**modules, **columns, **outputs}.items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float64:
+            raise Problem("precision", f"{name} is {tensor.dtype} in a run of float64", trial.step)
+
+
+def vision_transformer(subject: Subject) -> None:
+    """It trains a ViT."""
+    with surroundings(5):
+        subject.trial(VIT).run()
+
+
+def learns(subject: Subject) -> None:
+    """From clean labels of patterns that are easy to separate it learns them."""
+    with surroundings(6):
+        trial = subject.trial(CLEAN).run(evaluated=False)
+        accuracy = trial.evaluate()
+    if accuracy < LEARNED:
+        raise Problem(
+            "learns",
+            f"test accuracy {accuracy:.2f} after {trial.config.epochs} epochs on clean, easy data; "
+            f"a method that learns passes {LEARNED}",
+            trial.step,
+        )
+
+
+CHECKS = (
+    declarations,
+    card,
+    phases,
+    trains,
+    inputs,
+    sealed,
+    deterministic,
+    resumes,
+    predictions,
+    label_estimates,
+    precision,
+    vision_transformer,
+    learns,
+)

@@ -1,0 +1,113 @@
+"""Running the checks, and saying what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from noisybench import registry
+from noisybench.config import merge, parse_override
+from noisybench.conformance.checks import CHECKS, Subject, trains
+from noisybench.conformance.problem import Problem
+from noisybench.errors import UserError
+from noisybench.progress import console
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the kit found of one method.
+
+    Attributes:
+        method: its name.
+        problems: one for each check that failed.
+        seconds: what the checks took.
+    """
+
+    method: str
+    problems: list[Problem]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    def lines(self) -> list[str]:
+        """One line for each problem, or one that says all is well."""
+        if self.passed:
+            return [f"{self.method}: passes all {len(CHECKS)} checks ({self.seconds:.1f} s)"]
+        return [f"{self.method}: {problem}" for problem in self.problems]
+
+
+def check_method(name: str, overrides: dict[str, Any] | None = None) -> Report:
+    """Check one method.
+
+    Args:
+        name: a registered name, or ``package.module:Class``.
+        overrides: configuration above the method's card, e.g. ``{"settings": {"warmup_epochs": 1}}``.
+
+    Raises:
+        UserError: there is no such method, it cannot be imported, or an override is wrong.
+    """
+    started = time.perf_counter()
+    subject = Subject(name, overrides or {})
+    problems: list[Problem] = []
+    for check in CHECKS:
+        try:
+            check(subject)
+        except Problem as problem:
+            problems.append(problem)
+            if check is trains:  # all that follows rests on a training
+                break
+    return Report(name, problems, time.perf_counter() - started)
+
+
+def check_all() -> Iterator[Report]:
+    """Check every registered method, one after the other."""
+    for name in registry.method_names():
+        started = time.perf_counter()
+        try:
+            yield check_method(name)
+        except UserError as error:
+            yield Report(name, [Problem("loads", str(error))], time.perf_counter() - started)
+
+
+def print_check(name: str, overrides: list[str]) -> bool:
+    """Check one method and print what came out; whether it passed.
+
+    Args:
+        overrides: ``KEY=VALUE`` texts, as for a run.
+    """
+    given: dict[str, Any] = {}
+    for text in overrides:
+        given = merge(given, parse_override(text))
+    report = check_method(name, given)
+    print(*report.lines(), sep="\n")
+    return report.passed
+
+
+def print_check_all() -> bool:
+    """Check every registered method and print what came out; whether all passed."""
+    reports = []
+    for report in check_all():
+        print(*report.lines(), sep="\n", flush=True)
+        reports.append(report)
+    console().print(summary(reports))
+    return all(report.passed for report in reports)
+
+
+def summary(reports: list[Report]) -> Table:
+    """One row per method: what came out, and the time it took."""
+    table = Table(title=f"{sum(r.passed for r in reports)} of {len(reports)} methods pass")
+    table.add_column("method")
+    table.add_column("failed checks")
+    table.add_column("seconds", justify="right")
+    for report in reports:
+        failed = ", ".join(dict.fromkeys(problem.check for problem in report.problems)) or "none"
+        table.add_row(report.method, failed, f"{report.seconds:.1f}")
+    table.add_section()
+    table.add_row("all", "", f"{sum(r.seconds for r in reports):.1f}")
+    return table

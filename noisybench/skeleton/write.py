@@ -1,0 +1,66 @@
+"""Writing the skeleton: the files below ``files/`` with names filled in."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import shutil
+from pathlib import Path
+from string import Template
+
+from noisybench import registry
+from noisybench.errors import UserError
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+FILES = {  # in the skeleton: the template it is made from
+    "pyproject.toml": "pyproject.txt",
+    "README.md": "readme.txt",
+    "$package/__init__.py": "package.txt",
+    "$package/method.py": "method.txt",
+    "$package/cards/methods/$name.toml": "card.txt",
+    "tests/test_$module.py": "test.txt",
+}
+
+
+def write_skeleton(name: str, folder: Path | None = None) -> str:
+    """Write the package of a new method.
+
+    Args:
+        name: the method's name, e.g. ``"my-loss"``.
+        folder: where to; ``noisybench-NAME`` below the working directory if not given.
+
+    Returns:
+        What to do next, for the user.
+
+    Raises:
+        UserError: the name is invalid or taken, or the folder exists. Nothing is written then.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"method name {name!r}: use small letters, digits and single hyphens, for example 'my-loss'")
+    if name in registry.method_names():
+        raise UserError(f"method name {name!r} is registered already: choose another (see `noisybench methods`)")
+    folder = folder or Path(f"noisybench-{name}")
+    if folder.exists():
+        raise UserError(f"{folder} exists already: give another --output")
+    module = name.replace("-", "_")
+    words = {
+        "name": name,
+        "module": module,
+        "package": f"noisybench_{module}",
+        "class_name": "".join(part.capitalize() for part in name.split("-")),
+    }
+    templates = importlib.resources.files("noisybench.skeleton") / "files"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Written beside its place and moved there, so a folder that exists is complete.
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for target, template in FILES.items():
+            file = unfinished / Template(target).substitute(words)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            text = (templates / template).read_text(encoding="utf-8")
+            file.write_text(Template(text).substitute(words), encoding="utf-8")
+        unfinished.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+    return f"wrote {folder}\nnext: pip install -e {folder} && noisybench check {name}"

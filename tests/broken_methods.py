@@ -1,0 +1,222 @@
+"""Methods that break the contract, each in one way. Named on the command line as ``broken_methods:Class``."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from noisybench.methods import LabelEstimate, Method, Settings, StepOutput
+from noisybench.methods.ce import CrossEntropy
+
+
+class ReadsNoiseRate(CrossEntropy):
+    def loss(self, logits, batch):
+        return (1 - self.context.noise_rate) * super().loss(logits, batch)
+
+
+class ReadsNoiseRateInBuild(CrossEntropy):
+    def build(self):
+        super().build()
+        self.rate = self.context.noise_rate
+
+
+class ReadsItsRank(CrossEntropy):
+    def training_step(self, batch):
+        self.first = self.context.world.rank == 0
+        return super().training_step(batch)
+
+
+class UnknownNeed(CrossEntropy):
+    needs: ClassVar[frozenset[str]] = frozenset({"true_labels"})
+
+
+class HistoryInLists(CrossEntropy):
+    """Weights the loss by how many batches it has seen; the lists start empty and grow."""
+
+    def build(self):
+        super().build()
+        self.history = {"losses": []}
+
+    def loss(self, logits, batch):
+        self.history["losses"].append(len(batch.index))
+        return super().loss(logits, batch) / len(self.history["losses"])
+
+
+class CountInClosure(CrossEntropy):
+    def build(self):
+        super().build()
+        count = 0
+
+        def weight():
+            nonlocal count
+            count += 1
+            return 1 / count
+
+        self.weight = weight
+
+    def loss(self, logits, batch):
+        return self.weight() * super().loss(logits, batch)
+
+
+class StateOfNumPy(CrossEntropy):
+    """Keeps its state in an array, which is neither tensor nor number."""
+
+    def build(self):
+        super().build()
+        self.seen = np.zeros(1)
+
+    def loss(self, logits, batch):
+        self.seen += 1
+        return super().loss(logits, batch) / float(self.seen[0])
+
+
+class ForeignState(CrossEntropy):
+    def state_dict(self):
+        return {**super().state_dict(), "when": time}
+
+
+class DrawsFromPython(CrossEntropy):
+    def loss(self, logits, batch):
+        return random.random() * super().loss(logits, batch)
+
+
+class DrawsFromNumPy(CrossEntropy):
+    def start_epoch(self, epoch):
+        self.weight = float(np.random.random())
+
+
+class DrawsFromTorchInBuild(CrossEntropy):
+    def build(self):
+        super().build()
+        self.weight = torch.rand(())
+
+
+class DrawsFromTorchInStartEpoch(CrossEntropy):
+    def build(self):
+        super().build()
+        self.weight = torch.zeros(())
+
+    def start_epoch(self, epoch):
+        self.weight.copy_(torch.rand(()))
+
+    def loss(self, logits, batch):
+        return (1 + self.weight) * super().loss(logits, batch)
+
+
+class ReadsTheClock(CrossEntropy):
+    def loss(self, logits, batch):
+        return (1 + time.perf_counter() % 1) * super().loss(logits, batch)
+
+
+class LearnsFromPredicting(CrossEntropy):
+    """Evaluation moves BatchNorm's running statistics."""
+
+    def predict(self, images, head):
+        self.network.train()
+        return super().predict(images, head)
+
+
+class NotANumber(CrossEntropy):
+    def training_step(self, batch):
+        output = super().training_step(batch)
+        return StepOutput(output.loss * float("nan"), output.logits) if batch.step == 4 else output
+
+
+class LogsNotANumber(CrossEntropy):
+    def epoch_logs(self):
+        return {"ratio": float("nan")}
+
+
+class LearnsNothing(CrossEntropy):
+    def loss(self, logits, batch):
+        return 0 * super().loss(logits, batch)
+
+
+class LearnsTheWrongClass(CrossEntropy):
+    def loss(self, logits, batch):
+        return F.cross_entropy(logits, (batch.labels + 1) % self.context.num_classes)
+
+
+class Logits(CrossEntropy):
+    """Predicts logits where probabilities are due."""
+
+    def predict(self, images, head):
+        return self.network(images)
+
+
+class HalfProbabilities(CrossEntropy):
+    heads: ClassVar[tuple[str, ...]] = ("network", "half")
+
+    def predict(self, images, head):
+        probabilities = super().predict(images, head)
+        return probabilities / 2 if head == "half" else probabilities
+
+
+class OneEstimateTooFew(CrossEntropy):
+    def estimate_labels(self):
+        given = F.one_hot(self.context.given_labels, self.context.num_classes).float()
+        return LabelEstimate(given[1:], torch.zeros(len(given)))
+
+
+class EstimateOffTheSimplex(CrossEntropy):
+    def estimate_labels(self):
+        given = F.one_hot(self.context.given_labels, self.context.num_classes).float()
+        return LabelEstimate(2 * given, torch.zeros(len(given)))
+
+
+class RaisesAtStep3(CrossEntropy):
+    def training_step(self, batch):
+        if batch.step == 3:
+            raise RuntimeError("out of ideas")
+        return super().training_step(batch)
+
+
+class RaisesInPredict(CrossEntropy):
+    def predict(self, images, head):
+        raise RuntimeError("no prediction today")
+
+
+class CastsToFloat32(CrossEntropy):
+    def predict(self, images, head):
+        return super().predict(images, head).float()
+
+
+class NeedsBatchNorm(CrossEntropy):
+    def build(self):
+        super().build()
+        self.mean = self.network.get_buffer("convolutions.1.running_mean")
+
+
+class CorrectsLabelsInPlace(CrossEntropy):
+    def start_epoch(self, epoch):
+        self.context.given_labels[0] = (self.context.given_labels[0] + 1) % self.context.num_classes
+
+
+class NeverLeavesWarmUp(CrossEntropy):
+    class Settings(Settings):
+        warmup_epochs: int = 10
+
+
+class NoDefault(CrossEntropy):
+    class Settings(Settings):
+        strength: float
+
+
+class DefinesNothing(Method):
+    pass
+
+
+class HoldsItsConfig(CrossEntropy):
+    """What a leak in the benchmark would look like: a reference to the run's configuration."""
+
+    def build(self):
+        super().build()
+        from noisybench import RunConfig
+
+        config = RunConfig()
+        self.callback = lambda: config
