@@ -9,6 +9,7 @@ from pydantic import Field
 
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings, StepOutput
+from noisybench.methods.clean_only import clean_loss
 
 
 class FineTuneSettings(Settings):
@@ -24,7 +25,7 @@ class FineTune(Method):
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch >= self.context.epochs - self.settings.finetune_epochs:
-            loss = F.cross_entropy(self.network(batch.meta_images), batch.meta_labels)
+            loss = clean_loss(self.network, batch, self.context)
             self.context.step(loss, self.optimizer)
             return StepOutput(loss)
         logits = self.network(batch.images)
