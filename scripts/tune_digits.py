@@ -17,11 +17,13 @@ from pathlib import Path
 
 GRIDS = {
     "ce": {"optimizer.lr": [0.02, 0.05, 0.1]},
+    "joint": {"settings.label_start": [5, 10], "settings.window": [5, 10]},
     "mslg": {
         "optimizer.lr": [0.05, 0.1, 0.3],
         "settings.warmup_epochs": [5, 10],
         "settings.kappa": [1.5625, 4.0, 10.0],
     },
+    "pencil": {"optimizer.lr": [0.1, 0.3], "settings.label_lr": [600.0, 2000.0]},
 }
 SEEDS = (100, 101, 102)
 RATES = (0.4, 0.6)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from noisybench.config import NonNegative, Positive
 from noisybench.data.loader import Batch
 from noisybench.meta import label_direction, look_ahead_tangent, noisy_forward, soft_label_loss
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
+from noisybench.methods.estimates import from_label_logits
+from noisybench.methods.losses import entropy
 
 
 class MSLGSettings(Settings):
@@ -92,13 +92,4 @@ class MSLG(Method):
 
     def estimate_labels(self) -> LabelEstimate:
         """softmax(ℓ); suspicion is the log-odds that the given label is wrong."""
-        label_logits = self.context.store["label_logits"].double()
-        given = self.context.given_labels[:, None]
-        others = label_logits.scatter(1, given, -torch.inf).logsumexp(dim=1)
-        return LabelEstimate(label_logits.softmax(dim=1).float(), others - label_logits.gather(1, given)[:, 0])
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Le: the mean over all N·C entries of −p·log p."""
-    log_p = F.log_softmax(logits, dim=1)
-    return -(log_p.exp() * log_p).mean()
+        return from_label_logits(self.context.store["label_logits"], self.context.given_labels)

@@ -115,3 +115,12 @@ def noisybench_preact_resnet18(pretrained=False, num_classes=10, in_chans=3, **u
     """Pre-activation ResNet-18."""
     widths = [64, 128, 256, 512]
     return _resnet([2, 2, 2, 2], widths, pretrained, num_classes, in_chans, pre_activation=True)
+
+
+@register_model
+def noisybench_preact_resnet32(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
+    """Pre-activation ResNet-32 at double width, as joint optimization and PENCIL use it: 32, 64 and 128 channels.
+
+    Their first block has a projection shortcut although the shape does not change; here it is the identity.
+    """
+    return _resnet([5, 5, 5], [32, 64, 128], pretrained, num_classes, in_chans, pre_activation=True)

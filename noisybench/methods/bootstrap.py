@@ -1,0 +1,41 @@
+"""Bootstrapping, soft and hard: the target is a mixture of the given label and the network's own prediction.
+
+Reed et al., ICLR workshop 2015.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from noisybench.data.loader import Batch
+from noisybench.methods.base import Method, Settings
+from noisybench.methods.losses import hard_bootstrap, soft_bootstrap
+
+
+class SoftSettings(Settings):
+    beta: float = Field(default=0.95, ge=0.0, le=1.0, description="weight of the given label in the target")
+
+
+class HardSettings(Settings):
+    beta: float = Field(default=0.8, ge=0.0, le=1.0, description="weight of the given label in the target")
+
+
+class SoftBootstrap(Method):
+    """The network's part of the target is its whole prediction."""
+
+    Settings = SoftSettings
+    settings: SoftSettings
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return soft_bootstrap(logits, batch.labels, self.settings.beta).mean()
+
+
+class HardBootstrap(Method):
+    """The network's part of the target is the class it predicts."""
+
+    Settings = HardSettings
+    settings: HardSettings
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return hard_bootstrap(logits, batch.labels, self.settings.beta).mean()

@@ -1,0 +1,31 @@
+"""Label estimates from what methods keep per sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from noisybench.methods.base import LabelEstimate
+
+
+def from_label_logits(label_logits: Tensor, given: Tensor) -> LabelEstimate:
+    """softmax(ℓ); suspicion is the log-odds that the given label is wrong.
+
+    Args:
+        label_logits: ℓ, n×C.
+        given: n int64, the given labels.
+    """
+    label_logits, given = label_logits.double(), given[:, None]
+    others = label_logits.scatter(1, given, -torch.inf).logsumexp(dim=1)
+    return LabelEstimate(label_logits.softmax(dim=1).float(), others - label_logits.gather(1, given)[:, 0])
+
+
+def from_soft_labels(soft_labels: Tensor, given: Tensor) -> LabelEstimate:
+    """The soft labels themselves; suspicion is the probability of all labels but the given one.
+
+    Args:
+        soft_labels: n×C, rows sum to 1.
+        given: n int64, the given labels.
+    """
+    others = soft_labels.double().scatter(1, given[:, None], 0.0).sum(dim=1)
+    return LabelEstimate(soft_labels.float(), others)
