@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,8 @@ class SelectionSettings(Settings):
     )
     ramp_epochs: int = Field(default=10, ge=1, description="T_k, epochs over which the forget rate grows to tau")
     ramp_exponent: Positive = Field(default=1.0, description="c, the exponent of the ramp")
-    beta1_switch_epoch: int | None = Field(
-        default=None, ge=0, description="the epoch from which Adam's beta1 is late_beta1; never if not given"
+    beta1_switch_epoch: Annotated[int, Field(ge=0)] | Literal["never"] = Field(
+        default="never", description="the epoch from which Adam's beta1 is late_beta1"
     )
     late_beta1: Fraction = Field(default=0.1, description="Adam's beta1 from beta1_switch_epoch on")
 
@@ -41,11 +41,9 @@ class SampleSelection(TwoNetworks):
 
     def build(self) -> None:
         super().build()
-        switches = self.settings.beta1_switch_epoch is not None
-        if switches and any("betas" not in group for optimizer in self.optimizers for group in optimizer.param_groups):
-            raise UserError(
-                "method.beta1_switch_epoch is given and the optimizer has no beta1: set optimizer.name=adam"
-            )
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        if self.settings.beta1_switch_epoch != "never" and not all("betas" in group for group in groups):
+            raise UserError("method.beta1_switch_epoch is for Adam: set optimizer.name=adam, or never here")
         context = self.context
         self.tau = self.settings.forget_rate
         if self.tau is None:
@@ -56,7 +54,7 @@ class SampleSelection(TwoNetworks):
 
     def start_epoch(self, epoch: int) -> None:
         switch = self.settings.beta1_switch_epoch
-        if switch is None:
+        if switch == "never":
             return
         # From the epoch alone, so that a resumed run finds it whatever its checkpoint says.
         beta1 = self.settings.late_beta1 if epoch >= switch else self.context.optimizer_config.momentum
