@@ -128,18 +128,18 @@ class Context:
         return self.world.gather_rows(rows.detach())
 
     def my_rows(self, rows: Tensor) -> Tensor:
-        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's."""
-        return rows[self.world.rows]
+        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too)."""
+        return rows[self.world.part(len(rows))]
 
     def weighted_mean(self, values: Tensor, weights: Tensor) -> Tensor:
         """Σ w_i·v_i over the global batch, as a loss of this process.
 
         Args:
-            values: N, per-sample losses.
-            weights: N, this process's part of weights that are normalised over the global batch (for a plain mean,
-                1/global size each).
+            values: N, per-sample losses, or N×… (the sum is over rows).
+            weights: N, or N×1…, this process's part of weights that are normalised over the global batch (for a
+                plain mean, 1/global size each).
         """
-        return (values * weights).sum() / self.world.share
+        return (values * weights).sum(dim=0) / self.world.share
 
     @torch.no_grad()
     def full_pass(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

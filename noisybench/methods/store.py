@@ -32,7 +32,7 @@ class SampleStore:
         self._columns[name] = values.detach().to(self._device).clone()
 
     def __getitem__(self, name: str) -> Tensor:
-        """The whole column (n×…). Read it; change it through :meth:`write`."""
+        """The whole column (n×…). Read it; change it through :meth:`write` or :meth:`replace`."""
         return self._columns[name]
 
     def read(self, name: str, index: Tensor) -> Tensor:
@@ -47,6 +47,10 @@ class SampleStore:
             self._world.gather_rows(values.detach().to(column.dtype)),
         )
         column.index_copy_(0, index, values)
+
+    def replace(self, name: str, values: Tensor) -> None:
+        """Replace a whole column by values that every process holds alike, such as a full pass's."""
+        self._columns[name].copy_(values)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self._columns)
