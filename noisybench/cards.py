@@ -89,6 +89,15 @@ class DatasetCard(Card):
     asymmetric: dict[str, str] = Field(
         default={}, description="asymmetric noise: a class's images take on the label of the named class"
     )
+    superclasses: dict[str, list[str]] = Field(
+        default={}, description="classes of each superclass, in the order that asymmetric noise goes around in"
+    )
+    train_labels_sha256: str | None = Field(
+        default=None, description="of the train labels (little-endian int64) in the order of published label files"
+    )
+    known_predictions: dict[str, str] = Field(
+        default={}, description="sha256 of the bytes of published prediction arrays in that order, and what they are"
+    )
     defaults: dict[str, Any] = Field(default={}, description="configuration for this dataset, below any recipe")
 
 

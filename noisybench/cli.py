@@ -53,7 +53,9 @@ _listing("noises", "noise models")
 def run(
     method: Annotated[str | None, typer.Option(help="A name from `noisybench methods`. [default: ce]")] = None,
     dataset: Annotated[str | None, typer.Option(help="A name from `noisybench datasets`. [default: digits]")] = None,
-    noise: Annotated[str | None, typer.Option(help="A name from `noisybench noises`. [default: symmetric]")] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="KIND or KIND:FILE, KIND from `noisybench noises`. [default: symmetric]")
+    ] = None,
     noise_rate: Annotated[float | None, typer.Option(help="In [0, 1). [default: 0.4]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of noise, split, weights and order. [default: 0]")] = None,
     model: Annotated[str | None, typer.Option(help="Any timm name. [default: the dataset's]")] = None,

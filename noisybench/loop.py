@@ -200,8 +200,8 @@ def _build(config: RunConfig, data: RunData, on_device: Streams, world: World, d
         train=on_device.train,
         initialise=initialise,
         priors={
-            "noise_rate": config.noise_rate,
-            "noise_kind": config.noise,
+            "noise_rate": data.noise.requested_rate,
+            "noise_kind": data.noise.kind,
             "transition_matrix": torch.from_numpy(data.train_transition_matrix()),
         },
     )
