@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from noisybench import cli_noise
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ _listing("methods", "methods")
 _listing("datasets", "datasets")
 _listing("models", "models (noisybench's own; --model takes any timm name too)")
 _listing("noises", "noise models")
+app.add_typer(cli_noise.app, name="noise")
 
 
 @app.command(

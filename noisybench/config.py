@@ -115,17 +115,18 @@ class RunConfig(_Strict):
         ruleset = given.get("ruleset", cls.model_fields["ruleset"].default)
         dataset_card = registry.dataset_card(dataset)
         method_card = registry.method_card(method)
-        recipe = method_card.recipes.get(dataset, method_card.recipes.get("default", {}))
+        names = [dataset] if dataset_card.base is None else [dataset, dataset_card.base]
+        recipe = _first_of(method_card.recipes, [*names, "default"])
         protocol = given.get("protocol", cls.model_fields["protocol"].default)
-        of_protocol = method_card.recipes.get(f"{dataset}:{protocol}", {})
+        of_protocol = _first_of(method_card.recipes, [f"{name}:{protocol}" for name in names])
         layers = [dataset_card.splits.model_dump(), dataset_card.defaults, recipe, of_protocol]
         if ruleset == "blind":
             layers.append(method_card.blind)
-        if not _takes_rate(given.get("noise", cls.model_fields["noise"].default)):
-            layers.append({"noise_rate": 0.0})
         merged: dict[str, Any] = {}
         for layer in [*layers, given]:
             merged = merge(merged, layer)
+        if "noise_rate" not in given and not _takes_rate(merged.get("noise", cls.model_fields["noise"].default)):
+            merged["noise_rate"] = 0.0
         return merged
 
     @field_validator("settings", mode="after")
@@ -176,6 +177,10 @@ class RunConfig(_Strict):
 
 
 ENVIRONMENT_FIELDS = {"data_path", "noise_file", "output", "wandb"}
+
+
+def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    return next((recipes[name] for name in names if name in recipes), {})
 
 
 def _takes_rate(noise: Any) -> bool:

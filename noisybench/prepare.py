@@ -57,19 +57,15 @@ def official_parts(config: RunConfig) -> Dataset:
     return load_dataset(card, data_path=config.data_path, image_size=config.image_size, limit_train=config.limit_train)
 
 
-def draw_noise(config: RunConfig, dataset: Dataset) -> NoiseArtifact:
-    """The noise of a configuration over the dataset's whole official train part.
-
-    Raises:
-        UserError: the noise model's file is wrong or was made for other images.
-    """
+def noise_request(config: RunConfig, dataset: Dataset) -> NoiseRequest:
+    """What a configuration asks of its noise model, over the dataset's whole official train part."""
     card = dataset.card
 
     def features(rows: np.ndarray) -> np.ndarray:
         normalize = Normalizer(card.mean, card.std, torch.device("cpu"), torch.float64)
         return normalize(dataset.train.pixels[torch.from_numpy(rows)]).flatten(1).numpy()
 
-    request = NoiseRequest(
+    return NoiseRequest(
         labels=dataset.train.labels,
         num_classes=dataset.num_classes,
         rate=config.noise_rate,
@@ -79,7 +75,15 @@ def draw_noise(config: RunConfig, dataset: Dataset) -> NoiseArtifact:
         file=config.noise_file,
         features=features,
     )
-    return make_noise(config.noise, request)
+
+
+def draw_noise(config: RunConfig, dataset: Dataset) -> NoiseArtifact:
+    """The noise of a configuration.
+
+    Raises:
+        UserError: the noise model's file is wrong or was made for other images.
+    """
+    return make_noise(config.noise, noise_request(config, dataset))
 
 
 def prepare(config: RunConfig) -> RunData:

@@ -19,15 +19,16 @@ def asymmetric(request: NoiseRequest) -> tuple[np.ndarray, str]:
     ids = {name: position for position, name in enumerate(card.classes)}
     matrix = mapped_matrix(request.num_classes, request.rate, {ids[i]: ids[j] for i, j in names.items()})
     if not card.asymmetric:
-        return flip(request, matrix, "each class at the rate to the next one of its superclass, in the card's order")
+        return flip(request, matrix, "each class at the rate to the next one of its superclass, by class id")
     words = ", ".join(f"{source}->{target}" for source, target in names.items())
     return flip(request, matrix, f"each of these classes at the rate, the others clean: {words}")
 
 
 def next_in_superclass(card: DatasetCard) -> dict[str, str]:
-    """Each class to the next one of its superclass, the last to the first (Patrini et al. 2017 for CIFAR-100)."""
+    """Each class to the next one (by id) of its superclass, the last to the first (Patrini et al. 2017, CIFAR-100)."""
     mapping: dict[str, str] = {}
-    for classes in card.superclasses.values():
+    for superclass in dict.fromkeys(card.superclass.values()):
+        classes = [name for name in card.classes if card.superclass.get(name) == superclass]
         if len(classes) > 1:
             mapping |= dict(zip(classes, [*classes[1:], classes[0]], strict=True))
     return mapping

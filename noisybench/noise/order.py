@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from noisybench.errors import UserError
@@ -36,14 +38,12 @@ def matching_rows(source: str, clean: np.ndarray, request: NoiseRequest) -> np.n
     reason = "the images are in another order" if same_images else "they are not the same images"
     raise UserError(
         f"{source}: made for other clean labels than {name}'s at {len(different)} of {len(labels)} rows "
-        f"(first: row {first}, {clean[rows][first]} there, {labels[first]} here); {reason}. {_cure(request)}"
+        f"(first: row {first}, {clean[rows][first]} there, {labels[first]} here); {reason}. {_cure(clean, request)}"
     )
 
 
-def _cure(request: NoiseRequest) -> str:
-    if request.card.train_labels_sha256 is not None:
-        return (
-            "Published label files follow torchvision's order: load the images in that order "
-            "(the Hub's own copy is in another one)"
-        )
+def _cure(clean: np.ndarray, request: NoiseRequest) -> str:
+    made_for = request.card.orders.get(hashlib.sha256(clean.astype("<i8").data).hexdigest())
+    if made_for is not None:
+        return f"The file follows {made_for} order: load the images in that order (the Hub's copy may be in another)"
     return "Give the dataset that the file was made for, or make the file again for this one"

@@ -61,13 +61,18 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _check_known(file: Path, probabilities: np.ndarray, request: NoiseRequest) -> None:
     """A file without clean labels is accepted only if it is a published one whose order the dataset's card knows."""
-    little_endian = probabilities.astype(probabilities.dtype.newbyteorder("<"), order="C")
-    if hashlib.sha256(little_endian.data).hexdigest() not in request.card.known_predictions:
+    made_for = request.card.known_predictions.get(_sha256(probabilities))
+    if made_for is None:
         raise UserError(
             f"{file}: does not say which images it was made for; add an array 'clean' with their clean labels in order"
         )
-    if hashlib.sha256(request.labels.astype("<i8").data).hexdigest() != request.card.train_labels_sha256:
+    if _sha256(request.labels) != made_for:
+        order = request.card.orders.get(made_for, "another")
         raise UserError(
-            f"{file}: made for all {len(probabilities)} training images of {request.card.title} in torchvision's "
-            f"order; the data at hand are in another order, or limited: load all images in torchvision's order"
+            f"{file}: made for all {len(probabilities)} training images of {request.card.title} in {order} order; the "
+            f"data at hand are in another order, or limited: load all images in {order} order"
         )
+
+
+def _sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(array.astype(array.dtype.newbyteorder("<"), order="C").data).hexdigest()
