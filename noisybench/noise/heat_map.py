@@ -39,7 +39,7 @@ def heat_map(file: Path, matrix: np.ndarray, names: list[str], title: str) -> No
             value = float(matrix[i, j])
             draw.rectangle((left, top, left + cell - 1, top + cell - 1), fill=_colour(value), outline="#dddddd")
             if cell >= 32:
-                ink = "white" if value > 0.5 else "black"
+                ink = "white" if value > 0.3 else "black"
                 draw.text((left + cell // 2, top + cell // 2), f"{value:.2f}", fill=ink, font=font, anchor="mm")
     try:
         with replace_file(file) as temporary:
