@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from noisybench import loop
+from noisybench import state
 from noisybench.config import RunConfig, build_config
 from noisybench.distributed import World
 from noisybench.errors import UserError
+from noisybench.loop import build_method
 from noisybench.methods.base import Method
 from noisybench.output import OutputFolder
 from noisybench.prepare import RunData, Streams, prepare, streams
@@ -56,6 +57,10 @@ def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
         stored = json.loads(output.config.read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{output.config}: unreadable ({error})") from error
+    checkpoints = state.checkpoints(output.checkpoints)
+    if not checkpoints:
+        raise UserError(f"{folder}: the run's checkpoints are gone; its networks cannot be loaded")
+    saved = state.load_checkpoint(checkpoints[-1])
     # The labels are the run's own, from its folder: a file they were once made from need not be there any more.
     stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}
     if data_path is not None:
@@ -66,7 +71,6 @@ def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
     data = prepare(config)
     on_device = streams(config, data, device, dtype)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        method, _ = loop.build(config, data, on_device, World(accelerator), device, dtype)
-    if not loop.restore(method, output).curves:
-        raise UserError(f"{folder}: holds no checkpoint of the run's last epoch")
+        method, _ = build_method(config, data, on_device, World(accelerator), device, dtype)
+    method.load_state_dict(saved["method"])
     return FinishedRun(config, method, data, on_device)

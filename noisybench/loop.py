@@ -57,6 +57,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     output.check(config, resume=resume)
     finished = output.finished()
     if finished is not None:
+        progress.finish(finished, output.path)
         return finished
     accelerator = Accelerator(log_with="wandb" if config.wandb else None)
     device, dtype = accelerator.device, getattr(torch, config.precision)
@@ -67,8 +68,8 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     data = prepare(config)
     on_device = streams(config, data, device, dtype)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        method, loader = build(config, data, on_device, world, device, dtype)
-        past = restore(method, output) if resume else Past()
+        method, loader = build_method(config, data, on_device, world, device, dtype)
+        past = _restore(method, output) if resume else Past()
         progress.start(config, data, output.path, device)
         if world.is_main:
             output.start(config)
@@ -159,7 +160,7 @@ def _guarded(name: str, step: int, hook: Callable, *arguments):
         raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
 
 
-def build(config: RunConfig, data: RunData, on_device: Streams, world: World, device, dtype):
+def build_method(config: RunConfig, data: RunData, on_device: Streams, world: World, device, dtype):
     """The method and the loader that feeds it what it declares."""
     card = data.dataset.card
     method_class = registry.load_method(config.method)
@@ -210,7 +211,7 @@ def build(config: RunConfig, data: RunData, on_device: Streams, world: World, de
     return method, loader
 
 
-def restore(method: Method, output: OutputFolder) -> Past:
+def _restore(method: Method, output: OutputFolder) -> Past:
     """Put the newest checkpoint's state into the method; what the run has behind it then."""
     found = state.checkpoints(output.checkpoints)
     if not found:

@@ -55,6 +55,13 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
 
 
+def test_make_gives_the_noise_of_a_run_with_the_same_options(made):
+    from noisybench.prepare import prepare
+
+    data = prepare(RunConfig(method="mslg", noise="pair-flip", noise_rate=0.25, seed=3, limit_train=400))
+    assert data.noise.sha256 == NoiseArtifact.load(made).sha256
+
+
 def test_show_prints_rates_matrix_and_confusions_and_draws(cli, made, tmp_path):
     from PIL import Image
 

@@ -1,6 +1,8 @@
-"""Polynomial-margin-diminishing noise, types I to III (Zhang et al., "Learning with Feature-Dependent Label Noise: A
-Progressive Approach", ICLR 2021, section 4, and released code): the smaller a clean model's margin between its two
-likeliest classes, the likelier a flip from the first to the second.
+"""Polynomial-margin-diminishing noise, types I to III: the smaller a clean model's margin between its two likeliest
+classes, the likelier a flip from the first to the second.
+
+Source: Zhang et al., "Learning with Feature-Dependent Label Noise: A Progressive Approach", ICLR 2021, section 4. The
+polynomials are those of the released code, which made the published label files; the paper's print has others.
 """
 
 from __future__ import annotations
