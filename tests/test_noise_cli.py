@@ -179,3 +179,19 @@ def test_cifar10n_is_cifar10_with_human_labels(cli, tmp_path):
     same = {"method": "mslg", "noise": "symmetric", "protocol": "authors"}
     ours, theirs = RunConfig(dataset="cifar10n", **same), RunConfig(dataset="cifar10", **same)
     assert ours.model_dump(exclude={"dataset"}) == theirs.model_dump(exclude={"dataset"})
+
+
+def test_human_labels_joined_to_a_reordered_copy_are_refused(cli, cifar_like, tmp_path):
+    """The stand-in's image k has label k mod 10; human labels for that order are taken, for any other refused."""
+    clean = np.arange(300) % 10
+    worse = np.where(np.arange(300) < 60, (clean + 1) % 10, clean)
+    fits, other = tmp_path / "fits.npz", tmp_path / "other.npz"
+    np.savez(fits, clean=clean, worse=worse)
+    np.savez(other, clean=clean[::-1], worse=worse[::-1])
+    options = ("noise", "make", "--dataset", "cifar10n", "--data-path", cifar_like)
+    code, out, _ = cli(*options, "--noise", f"human-worse:{fits}", "--output", tmp_path / "fits-noise.npz")
+    assert code == 0
+    assert "achieved 0.2000 (60 wrong labels)" in out
+    result = cli(*options, "--noise", f"human-worse:{other}", "--output", tmp_path / "other-noise.npz")
+    assert "the images are in another order" in refused(result)
+    assert not (tmp_path / "other-noise.npz").exists()
