@@ -72,6 +72,10 @@ class SplitSizes(BaseModel):
 class DatasetCard(Card):
     """What a dataset is and where a user gets it."""
 
+    base: str | None = Field(
+        default=None,
+        description="the dataset with the same images: its card and recipes serve where this one is silent",
+    )
     source: Literal["digits", "synthetic", "hub"] = Field(description="which loader reads it")
     hub: str | None = Field(default=None, description="name on the Hugging Face Hub")
     image_column: str = "image"
@@ -88,6 +92,15 @@ class DatasetCard(Card):
     splits: SplitSizes
     asymmetric: dict[str, str] = Field(
         default={}, description="asymmetric noise: a class's images take on the label of the named class"
+    )
+    superclass: dict[str, str] = Field(default={}, description="the superclass of each class")
+    orders: dict[str, str] = Field(
+        default={}, description="known orders of the train part, by the sha256 of its labels (little-endian int64)"
+    )
+    known_predictions: dict[str, str] = Field(
+        default={},
+        description="published predictions that do not say which images they are for, by the sha256 of their bytes: "
+        "the sha256 of the train labels in the order they were made for",
     )
     defaults: dict[str, Any] = Field(default={}, description="configuration for this dataset, below any recipe")
 

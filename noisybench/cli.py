@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from noisybench import cli_noise
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ _listing("methods", "methods")
 _listing("datasets", "datasets")
 _listing("models", "models (noisybench's own; --model takes any timm name too)")
 _listing("noises", "noise models")
+app.add_typer(cli_noise.app, name="noise")
 
 
 @app.command(
@@ -54,7 +56,9 @@ _listing("noises", "noise models")
 def run(
     method: Annotated[str | None, typer.Option(help="A name from `noisybench methods`. [default: ce]")] = None,
     dataset: Annotated[str | None, typer.Option(help="A name from `noisybench datasets`. [default: digits]")] = None,
-    noise: Annotated[str | None, typer.Option(help="A name from `noisybench noises`. [default: symmetric]")] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="KIND or KIND:FILE, KIND from `noisybench noises`. [default: symmetric]")
+    ] = None,
     noise_rate: Annotated[float | None, typer.Option(help="In [0, 1). [default: 0.4]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of noise, split, weights and order. [default: 0]")] = None,
     model: Annotated[str | None, typer.Option(help="Any timm name. [default: the dataset's]")] = None,

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from noisybench import registry
 from noisybench.canonical import canonical_json
 from noisybench.errors import UserError, unknown_name
+from noisybench.files import file_sha256
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -68,8 +69,9 @@ class RunConfig(_Strict):
 
     method: str = "ce"
     dataset: str = "digits"
-    noise: str = "symmetric"
-    noise_rate: Fraction = 0.4
+    noise: str = Field(default="symmetric", description="a noise model; KIND:FILE also names the file it reads")
+    noise_rate: Fraction = Field(default=0.4, description="0 where the noise model takes no rate")
+    noise_file_sha256: str | None = Field(default=None, description="of the noise model's file")
     noise_seed: int | None = Field(default=None, ge=0, description="seed of the noise; the run's seed if not given")
     seed: int = Field(default=0, ge=0)
     protocol: Literal["sealed", "authors"] = "sealed"
@@ -103,6 +105,7 @@ class RunConfig(_Strict):
 
     # Where and how it runs: none of these may change a result, so they are no part of the run id.
     data_path: Path | None = None
+    noise_file: Path | None = Field(default=None, description="the file that the noise model reads")
     output: Path | None = None
     wandb: bool = False
 
@@ -112,25 +115,27 @@ class RunConfig(_Strict):
         """Put the cards' layers under what is given."""
         if not isinstance(given, dict):
             return given
+        given = _with_noise_file(given)
         method = given.get("method", cls.model_fields["method"].default)
         dataset = given.get("dataset", cls.model_fields["dataset"].default)
         ruleset = given.get("ruleset", cls.model_fields["ruleset"].default)
         dataset_card = registry.dataset_card(dataset)
         method_card = registry.method_card(method)
-        recipe = method_card.recipes.get(dataset, method_card.recipes.get("default", {}))
+        names = [dataset] if dataset_card.base is None else [dataset, dataset_card.base]
+        recipe = _first_of(method_card.recipes, [*names, "default"])
         protocol = given.get("protocol", cls.model_fields["protocol"].default)
-        of_protocol = method_card.recipes.get(f"{dataset}:{protocol}", {})
+        of_protocol = _first_of(method_card.recipes, [f"{name}:{protocol}" for name in names])
         sizes = dataset_card.splits.model_dump()
         if given.get("limit_train"):
             sizes = {name: round(size * given["limit_train"] / dataset_card.train_size) for name, size in sizes.items()}
         layers = [sizes, dataset_card.defaults, recipe, of_protocol]
         if ruleset == "blind":
             layers.append(method_card.blind)
-        if given.get("noise") == "none":
-            layers.append({"noise_rate": 0.0})
         merged: dict[str, Any] = {}
         for layer in [*layers, given]:
             merged = merge(merged, layer)
+        if "noise_rate" not in given and not _takes_rate(merged.get("noise", cls.model_fields["noise"].default)):
+            merged["noise_rate"] = 0.0
         return merged
 
     @field_validator("settings", mode="after")
@@ -152,6 +157,15 @@ class RunConfig(_Strict):
             raise unknown_name("noise", self.noise, NOISES)
         if self.noise == "none" and self.noise_rate != 0:
             raise UserError(f"noise_rate {self.noise_rate} with noise 'none': give --noise-rate 0 or a noise")
+        kind = NOISES[self.noise]
+        if not kind.rated and self.noise_rate != 0:
+            raise UserError(
+                f"noise_rate {self.noise_rate} with noise {self.noise!r}: its rate is that of its file; leave it out"
+            )
+        if kind.file is not None and self.noise_file is None:
+            raise UserError(f"noise {self.noise!r} reads a file: give --noise {self.noise}:FILE ({kind.file})")
+        if kind.file is None and self.noise_file is not None:
+            raise UserError(f"noise_file {self.noise_file}: noise {self.noise!r} reads no file; leave it out")
         if self.optimizer.nesterov and self.optimizer.name != "sgd":
             raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {self.optimizer.name}")
         return self
@@ -171,7 +185,35 @@ class RunConfig(_Strict):
         return self.seed if self.noise_seed is None else self.noise_seed
 
 
-ENVIRONMENT_FIELDS = {"data_path", "output", "wandb"}
+ENVIRONMENT_FIELDS = {"data_path", "noise_file", "output", "wandb"}
+
+
+def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    return next((recipes[name] for name in names if name in recipes), {})
+
+
+def _takes_rate(noise: Any) -> bool:
+    from noisybench.noise import NOISES
+
+    return noise not in NOISES or NOISES[noise].rated  # a name that is not known is refused later
+
+
+def _with_noise_file(given: dict[str, Any]) -> dict[str, Any]:
+    """``noise="KIND:FILE"`` taken apart, and the file's hash: what is in it, not its place, is part of a run."""
+    noise, file = given.get("noise"), given.get("noise_file")
+    if isinstance(noise, str) and ":" in noise:
+        noise, _, named = noise.partition(":")
+        if not named:
+            raise UserError(f"noise {given['noise']!r}: no file after the colon")
+        if file is not None and Path(file) != Path(named):
+            raise UserError(f"noise {given['noise']!r} names another file than noise_file {file}; give one of them")
+        given, file = {**given, "noise": noise, "noise_file": named}, named
+    if file is None:
+        return given
+    found, stated = file_sha256(Path(file)), given.get("noise_file_sha256")
+    if stated is not None and found != stated:
+        raise UserError(f"noise_file {file}: the file was changed (sha256 {found[:16]}…, not {stated[:16]}…)")
+    return {**given, "noise_file_sha256": found}
 
 
 def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from noisybench.errors import UserError
 
 
 @contextlib.contextmanager
@@ -30,3 +33,18 @@ def write_json(file: Path, value: Any) -> None:
     """Write JSON (indented, sorted keys, no NaN) in one piece."""
     with replace_file(file) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def file_sha256(file: Path) -> str:
+    """sha256 of a file's bytes, as hex digits.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    try:
+        with open(file, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error

@@ -122,7 +122,8 @@ def _noise_card(name: str) -> dict[str, Any]:
 
     if name not in NOISES:
         raise unknown_name("noise", name, NOISES)
-    return {"name": name, "summary": NOISES[name].summary}
+    kind = NOISES[name]
+    return {"name": name, "summary": kind.summary, "takes a rate": kind.rated, "reads": kind.file}
 
 
 CARDS = {

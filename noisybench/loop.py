@@ -259,8 +259,8 @@ def build(
         train=on_device.train,
         initialise=initialise,
         priors={
-            "noise_rate": config.noise_rate,
-            "noise_kind": config.noise,
+            "noise_rate": data.noise.requested_rate,
+            "noise_kind": data.noise.kind,
             "transition_matrix": torch.from_numpy(data.train_transition_matrix()),
         },
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from noisybench.config import RunConfig
+from noisybench.config import ENVIRONMENT_FIELDS, RunConfig
 from noisybench.errors import UserError
 from noisybench.files import replace_file, write_json
 from noisybench.methods.base import LabelEstimate
@@ -108,7 +108,7 @@ def _differences(stored: dict, present: dict, prefix: str = "") -> list[str]:
     found = []
     for name in sorted(stored.keys() | present.keys()):
         old, new = stored.get(name), present.get(name)
-        if not prefix and name in ("output", "data_path", "wandb"):
+        if not prefix and name in ENVIRONMENT_FIELDS:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{prefix}{name}.")

@@ -47,17 +47,52 @@ class RunData:
         return part.take(rows)
 
 
+def official_parts(config: RunConfig) -> Dataset:
+    """The dataset of a configuration.
+
+    Raises:
+        UserError: the data is missing or unreadable.
+    """
+    card = registry.dataset_card(config.dataset)
+    return load_dataset(card, data_path=config.data_path, image_size=config.image_size, limit_train=config.limit_train)
+
+
+def noise_request(config: RunConfig, dataset: Dataset) -> NoiseRequest:
+    """What a configuration asks of its noise model, over the dataset's whole official train part."""
+    card = dataset.card
+
+    def features(rows: np.ndarray) -> np.ndarray:
+        normalize = Normalizer(card.mean, card.std, torch.device("cpu"), torch.float64)
+        return normalize(dataset.train.pixels[torch.from_numpy(rows)]).flatten(1).numpy()
+
+    return NoiseRequest(
+        labels=dataset.train.labels,
+        num_classes=dataset.num_classes,
+        rate=config.noise_rate,
+        seed=config.noise_key,
+        card=card,
+        authors=config.protocol == "authors",
+        file=config.noise_file,
+        features=features,
+    )
+
+
+def draw_noise(config: RunConfig, dataset: Dataset) -> NoiseArtifact:
+    """The noise of a configuration.
+
+    Raises:
+        UserError: the noise model's file is wrong or was made for other images.
+    """
+    return make_noise(config.noise, noise_request(config, dataset))
+
+
 def prepare(config: RunConfig) -> RunData:
     """Load the dataset, draw the noise over its whole official train part, and split.
 
     Raises:
         UserError: the data is missing or unreadable, or the parts asked for do not fit.
     """
-    card = registry.dataset_card(config.dataset)
-    dataset = load_dataset(
-        card, data_path=config.data_path, image_size=config.image_size, limit_train=config.limit_train
-    )
-    return prepare_dataset(config, dataset)
+    return prepare_dataset(config, official_parts(config))
 
 
 def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
@@ -72,15 +107,7 @@ def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
         clean_val_size=config.clean_val_size,
         seed=config.seed,
     )
-    request = NoiseRequest(
-        labels=labels,
-        num_classes=dataset.num_classes,
-        rate=config.noise_rate,
-        seed=config.noise_key,
-        card=dataset.card,
-        authors=config.protocol == "authors",
-    )
-    noise = make_noise(config.noise, request)
+    noise = draw_noise(config, dataset)
     return RunData(dataset, noise, splits, noise.noisy[splits.train], labels[splits.train])
 
 

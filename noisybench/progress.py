@@ -54,7 +54,7 @@ class ConsoleProgress(Progress):
     def start(self, config, data, output, device) -> None:
         splits = data.splits
         self.say(
-            f"{config.method} on {config.dataset}, {config.noise} noise {config.noise_rate:g} "
+            f"{config.method} on {config.dataset}, {data.noise.kind} noise {data.noise.requested_rate:g} "
             f"(achieved {data.train_noise_rate:.4f} in the train set), model {config.model}, seed {config.seed}, "
             f"{device}"
         )

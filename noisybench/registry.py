@@ -132,6 +132,8 @@ def parse_card(file, model: type[AnyCard]) -> AnyCard:
     """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
+        if "base" in content:
+            content = _over_base(content)
         return model.model_validate({"name": file.name.removesuffix(".toml"), **content})
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"card {file} is not valid TOML: {error}") from error
@@ -139,6 +141,13 @@ def parse_card(file, model: type[AnyCard]) -> AnyCard:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"card {file}: {place}: {first['msg']}") from error
+
+
+def _over_base(content: dict) -> dict:
+    """A dataset card's content over that of its base; tables are merged key by key."""
+    base = dataset_card(content["base"]).model_dump(exclude_unset=True, exclude={"name"})
+    tables = {key: base[key] | value for key, value in content.items() if isinstance(value, dict) and key in base}
+    return base | content | tables
 
 
 @functools.cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from noisybench import rng
+
 
 def largest_remainder(shares: np.ndarray, total: int, generator: np.random.Generator) -> np.ndarray:
     """Round shares to whole numbers (int64) that sum to ``total``, each within 1 of its share.
@@ -29,3 +31,8 @@ def stratified_draw(labels: np.ndarray, size: int, generator: np.random.Generato
         generator.permutation(np.flatnonzero(labels == c))[:quota] for c, quota in zip(classes, quotas, strict=True)
     ]
     return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64)
+
+
+def limited_rows(labels: np.ndarray, size: int) -> np.ndarray:
+    """The rows (int64, sorted) that ``limit_train`` keeps of a train part with these labels: the same for everybody."""
+    return np.sort(stratified_draw(labels, size, rng.generator(0, "limit-train", size)))

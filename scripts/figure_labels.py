@@ -1,7 +1,7 @@
 """Draw how a run corrected its labels (README's figure).
 
-    noisybench run --method mslg --output runs/figure
-    python scripts/figure_labels.py runs/figure docs/labels.png
+noisybench run --method mslg --output runs/figure
+python scripts/figure_labels.py runs/figure docs/labels.png
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def main() -> None:
     for dtype in (torch.float64, torch.float32):
         on_device = streams(config, prepare(config), torch.device("cpu"), dtype)
         train, meta = on_device.train, on_device.meta
-        network = create_network(
-            config.model, num_classes=10, channels=1, image_size=8, pretrained=False, seed=0
-        ).to(dtype)
+        network = create_network(config.model, num_classes=10, channels=1, image_size=8, pretrained=False, seed=0).to(
+            dtype
+        )
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
         rows = torch.arange(64)
         label_logits = 10 * F.one_hot(train.labels[rows], 10).to(dtype)
@@ -38,7 +38,9 @@ def main() -> None:
                     found = label_meta_gradient(network, *batch, inner_lr=0.5, engine=engine).flatten()
                     error = float((found - exact).norm() / exact.norm())
                     cosine = float(torch.cosine_similarity(found, exact, dim=0))
-                    print(f"{str(dtype):14} epoch {epoch:2}  {engine:18} relative error {error:.1e}  cosine {cosine:.4f}")
+                    print(
+                        f"{str(dtype):14} epoch {epoch:2}  {engine:18} relative error {error:.1e}  cosine {cosine:.4f}"
+                    )
             for part in torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch)).split(64):
                 optimizer.zero_grad()
                 F.cross_entropy(network(train.images(part)), train.labels[part]).backward()

@@ -14,7 +14,7 @@ from noisybench.cards import DatasetCard
 from noisybench.data.hub import load_hub
 from noisybench.data.synthetic import synthetic_images
 from noisybench.errors import UserError
-from noisybench.stratify import stratified_draw
+from noisybench.stratify import limited_rows, stratified_draw
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def load_dataset(
     if limit_train is not None:
         if limit_train > len(train):
             raise UserError(f"--limit-train {limit_train}: {card.name} has {len(train)} training images")
-        rows = stratified_draw(train.labels, limit_train, rng.generator(0, "limit-train", limit_train))
-        train = train.take(np.sort(rows))
+        train = train.take(limited_rows(train.labels, limit_train))
     if image_size is not None and image_size != train.pixels.shape[-1]:
         train, test = _resized(train, image_size), _resized(test, image_size)
     return Dataset(card, train, test)

@@ -87,7 +87,7 @@ class Context:
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
         """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
         parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        optimizer = _build_optimizer(self.optimizer_config, parameters)
+        optimizer = build_optimizer(self.optimizer_config, parameters)
         self.scheduled.append(optimizer)
         return optimizer
 
@@ -162,7 +162,8 @@ class Context:
         return rng.generator(self.seed, f"method-{purpose}", *parts)
 
 
-def _build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer that a configuration describes."""
     if config.name == "sgd":
         return torch.optim.SGD(
             parameters,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from noisybench.canonical import canonical_json
 from noisybench.errors import UserError
 from noisybench.files import replace_file
+from noisybench.noise.arrays import read_arrays
 
 SCHEMA_VERSION = 1
 
@@ -37,6 +37,7 @@ class NoiseArtifact:
         num_classes: C.
         clean: N int64, the official train part's labels in the dataset's own order.
         noisy: N int64, the labels given.
+        classes: names of the classes, where they are known.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class NoiseArtifact:
     num_classes: int
     clean: np.ndarray
     noisy: np.ndarray
+    classes: tuple[str, ...] = ()
 
     @property
     def achieved_rate(self) -> float:
@@ -88,13 +90,14 @@ class NoiseArtifact:
             UserError: the file is missing, no noise artifact, of a newer version, or its content does not match its
                 hash.
         """
+        stored = read_arrays(file, "a noise artifact", "`noisybench noise make` makes one")
         try:
-            with np.load(file, allow_pickle=False) as stored:
-                header = json.loads(str(stored["header"]))
-                clean, noisy = stored["clean"].astype(np.int64), stored["noisy"].astype(np.int64)
-        except FileNotFoundError as error:
-            raise UserError(f"{file}: no such file") from error
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            header = json.loads(str(stored["header"]))
+            header["classes"] = tuple(header.get("classes", ()))
+            clean, noisy = stored["clean"].astype(np.int64), stored["noisy"].astype(np.int64)
+        except KeyError as error:
+            raise UserError(f"{file}: not a noise artifact (no array {error})") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: not a noise artifact ({error})") from error
         version = header.pop("schema_version", None)
         if version != SCHEMA_VERSION:

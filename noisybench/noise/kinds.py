@@ -1,159 +1,98 @@
-"""The noise models: from clean labels to the labels an imperfect annotator would have given.
-
-Every model draws by exact counts: a class of n images with transition row T_i gives label j to n·T_ij of them, rounded
-so that the counts add up. Which images is drawn under the key (seed, "noise"). No global generator is touched.
-"""
+"""The noise models by name: from clean labels to the labels an imperfect annotator would have given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 
-from noisybench import rng
-from noisybench.cards import DatasetCard
-from noisybench.errors import UserError
 from noisybench.noise.artifact import NoiseArtifact
-from noisybench.stratify import largest_remainder
+from noisybench.noise.asymmetric import asymmetric, pair_flip
+from noisybench.noise.class_dependent import class_dependent
+from noisybench.noise.feature_dependent import feature_dependent
+from noisybench.noise.human import COLUMNS, SOURCE, human
+from noisybench.noise.instance_dependent import instance_dependent
+from noisybench.noise.label_file import from_file
+from noisybench.noise.margin_diminishing import FLIP_PROBABILITIES, margin_diminishing
+from noisybench.noise.request import NoiseKind, NoiseRequest
+from noisybench.noise.symmetric import symmetric, symmetric_inclusive
 
-
-@dataclass(frozen=True)
-class NoiseRequest:
-    """What a noise model may look at.
-
-    Attributes:
-        labels: N int64, clean labels of the official train part.
-        num_classes: C.
-        rate: requested rate, in [0, 1).
-        seed: key of the draw.
-        card: the dataset's card.
-        authors: draw as the MSLG authors' code does, where that differs.
-    """
-
-    labels: np.ndarray
-    num_classes: int
-    rate: float
-    seed: int
-    card: DatasetCard
-    authors: bool = False
-
-
-@dataclass(frozen=True)
-class NoiseKind:
-    """One noise model: what its rate means, and the function from a request to (noisy labels, rule in words)."""
-
-    summary: str
-    make: Callable[[NoiseRequest], tuple[np.ndarray, str]]
-
-
-def symmetric_matrix(num_classes: int, rate: float, *, inclusive: bool = False) -> np.ndarray:
-    """C×C float64. Exclusive: r/(C−1) on every other class. Inclusive: r/C on every class, the true one too."""
-    others = rate / num_classes if inclusive else rate / (num_classes - 1)
-    matrix = np.full((num_classes, num_classes), others)
-    np.fill_diagonal(matrix, 1 - rate + others if inclusive else 1 - rate)
-    return matrix
-
-
-def mapped_matrix(num_classes: int, rate: float, mapping: dict[int, int]) -> np.ndarray:
-    """C×C float64: class i keeps 1−r and gives r to ``mapping[i]``; classes not in the mapping stay clean."""
-    matrix = np.eye(num_classes)
-    for source, target in mapping.items():
-        matrix[source, source] -= rate
-        matrix[source, target] += rate
-    return matrix
-
-
-def flip_by_matrix(labels: np.ndarray, matrix: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Noisy labels (N int64) with exact counts per (class, label), drawn uniformly within each class."""
-    noisy = labels.copy()
-    for i, row in enumerate(matrix):
-        members = generator.permutation(np.flatnonzero(labels == i))
-        counts = largest_remainder(row * len(members), len(members), generator)
-        noisy[members] = np.repeat(np.arange(len(row)), counts)
-    return noisy
-
-
-def flip_as_authors(labels: np.ndarray, matrix: np.ndarray, seed: int) -> np.ndarray:
-    """The MSLG authors' routine: for each class i and label j ≠ i in order, floor(n_i·T_ij) of the images of class i
-    that are still unflipped, by NumPy's legacy generator (whose stream is frozen), so labels match theirs exactly."""
-    legacy = np.random.RandomState(seed)
-    noisy = labels.copy()
-    for i, row in enumerate(matrix):
-        unflipped = np.flatnonzero(labels == i)
-        size = len(unflipped)
-        for j, share in enumerate(row):
-            count = int(size * share)
-            if i == j or count == 0:
-                continue
-            chosen = legacy.choice(len(unflipped), count, replace=False)
-            noisy[unflipped[chosen]] = j
-            unflipped = np.delete(unflipped, chosen)
-    return noisy
-
-
-def _flip(request: NoiseRequest, matrix: np.ndarray, meaning: str) -> tuple[np.ndarray, str]:
-    if request.authors:
-        return flip_as_authors(request.labels, matrix, request.seed), meaning + "; the MSLG authors' draw"
-    drawn = rng.generator(request.seed, "noise")
-    return flip_by_matrix(request.labels, matrix, drawn), meaning + "; exact counts per class"
+PREDICTIONS = "npz with 'probabilities' (N×C) and 'clean' (N), as `noisybench noise student` writes"
 
 
 def _none(request: NoiseRequest) -> tuple[np.ndarray, str]:
     return request.labels.copy(), "labels as they are"
 
 
-def _symmetric(request: NoiseRequest) -> tuple[np.ndarray, str]:
-    matrix = symmetric_matrix(request.num_classes, request.rate)
-    return _flip(request, matrix, "rate/(C-1) to each other class, the true class excluded")
-
-
-def _symmetric_inclusive(request: NoiseRequest) -> tuple[np.ndarray, str]:
-    matrix = symmetric_matrix(request.num_classes, request.rate, inclusive=True)
-    return _flip(request, matrix, "rate/C to every class, the true class included: rate*(C-1)/C really flip")
-
-
-def _asymmetric(request: NoiseRequest) -> tuple[np.ndarray, str]:
-    if not request.card.asymmetric:
-        raise UserError(f"noise 'asymmetric': the card of dataset {request.card.name!r} names no class mapping")
-    ids = {name: position for position, name in enumerate(request.card.classes)}
-    mapping = {ids[source]: ids[target] for source, target in request.card.asymmetric.items()}
-    matrix = mapped_matrix(request.num_classes, request.rate, mapping)
-    words = ", ".join(f"{source}->{target}" for source, target in request.card.asymmetric.items())
-    return _flip(request, matrix, f"each of these classes at the rate, the others clean: {words}")
-
-
-def _pair_flip(request: NoiseRequest) -> tuple[np.ndarray, str]:
-    mapping = {i: (i + 1) % request.num_classes for i in range(request.num_classes)}
-    return _flip(request, mapped_matrix(request.num_classes, request.rate, mapping), "each class to the next one")
-
-
 NOISES: dict[str, NoiseKind] = {
-    "none": NoiseKind("labels as the dataset ships them", _none),
-    "symmetric": NoiseKind("a label flips to any other class; the rate is the share that really flips", _symmetric),
+    "none": NoiseKind("labels as the dataset ships them", _none, rated=False),
+    "symmetric": NoiseKind("a label flips to any other class; the rate is the share that really flips", symmetric),
     "symmetric-inclusive": NoiseKind(
-        "a label is redrawn from all classes, the true one too; rate*(C-1)/C really flip",
-        _symmetric_inclusive,
+        "a label is redrawn from all classes, the true one too; rate*(C-1)/C really flip", symmetric_inclusive
     ),
-    "asymmetric": NoiseKind("look-alike classes of the dataset's card; the rate is per affected class", _asymmetric),
-    "pair-flip": NoiseKind("each class flips to the next one", _pair_flip),
+    "asymmetric": NoiseKind(
+        "look-alike classes of the dataset's card, or the next class of the superclass; the rate is per affected class",
+        asymmetric,
+    ),
+    "pair-flip": NoiseKind("each class flips to the next one", pair_flip),
+    "class-dependent": NoiseKind(
+        "any transition matrix, realised by exact counts",
+        class_dependent,
+        rated=False,
+        file="C×C matrix as CSV, or npz with 'transition_matrix'; rows sum to 1",
+    ),
+    "feature-dependent": NoiseKind(
+        "images a student takes for another class (the MSLG authors' procedure); exactly int(N*rate) flip",
+        feature_dependent,
+        file=PREDICTIONS,
+    ),
+    "instance-dependent": NoiseKind(
+        "part-dependent noise (Xia et al. 2020): each image its own rate around the rate, pixels choose the class",
+        instance_dependent,
+    ),
+    **{
+        f"pmd-{number}": NoiseKind(
+            f"polynomial-margin-diminishing, type {'I' * number} (Zhang et al. 2021): flips where a clean model's "
+            f"margin m is small, by {formula}; exactly int(N*rate) flip",
+            margin_diminishing(number),
+            file=PREDICTIONS,
+        )
+        for number, (formula, _) in FLIP_PROBABILITIES.items()
+    },
+    **{
+        kind: NoiseKind(
+            f"human labels of {'CIFAR-100N' if kind == 'human' else 'CIFAR-10N'}, set {names[0]}",
+            human(kind),
+            rated=False,
+            file=SOURCE,
+        )
+        for kind, names in COLUMNS.items()
+    },
+    "file": NoiseKind(
+        "a noise artifact made before", from_file, rated=False, file="npz as `noisybench noise make` or `import` writes"
+    ),
 }
 
 
 def make_noise(kind: str, request: NoiseRequest) -> NoiseArtifact:
-    """Draw one noise model's labels.
+    """One noise model's labels.
 
     Args:
         kind: a key of :data:`NOISES`.
         request: labels, rate and key of the draw.
+
+    Raises:
+        UserError: the file a model reads is missing, wrong, or made for other images.
     """
-    noisy, rule = NOISES[kind].make(request)
+    made = NOISES[kind].make(request)
+    if isinstance(made, NoiseArtifact):
+        return made
+    noisy, rule = made
     return NoiseArtifact(
         kind=kind,
         rule=rule,
-        requested_rate=request.rate,
+        requested_rate=request.rate if NOISES[kind].rated else float(np.mean(noisy != request.labels)),
         seed=request.seed,
         num_classes=request.num_classes,
         clean=request.labels,
         noisy=noisy,
+        classes=tuple(request.card.classes),
     )

@@ -1,0 +1,103 @@
+"""Human labels: CIFAR-10N and CIFAR-100N (Wei et al., ICLR 2022)."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from noisybench.errors import UserError
+from noisybench.noise.arrays import read_arrays
+from noisybench.noise.order import matching_rows
+from noisybench.noise.request import NoiseRequest
+
+SOURCE = (
+    "github.com/UCSC-REAL/cifar-10-100n, data/CIFAR-10_human.pt or CIFAR-100_human.pt, or an npz of the same arrays"
+)
+
+# noise model -> names of its array, the upstream file's first
+COLUMNS = {
+    "human-aggregate": ("aggre_label", "aggre"),
+    "human-random1": ("random_label1", "random1"),
+    "human-random2": ("random_label2", "random2"),
+    "human-random3": ("random_label3", "random3"),
+    "human-worse": ("worse_label", "worse"),
+    "human": ("noisy_label", "noisy"),
+}
+CLEAN = ("clean_label", "clean")
+NUMPY_CORES = ("numpy.core", "numpy._core")  # the module's names before and since NumPy 2
+
+
+def human(kind: str) -> Callable[[NoiseRequest], tuple[np.ndarray, str]]:
+    """The noise model of one set of human labels."""
+
+    def make(request: NoiseRequest) -> tuple[np.ndarray, str]:
+        file = request.file
+        arrays = read_labels(file)
+        clean, noisy = _column(file, arrays, CLEAN, "clean"), _column(file, arrays, COLUMNS[kind], kind)
+        if noisy.shape != clean.shape:
+            raise UserError(f"{file}: {len(noisy)} labels for {kind!r}, {len(clean)} clean labels")
+        if noisy.min() < 0 or noisy.max() >= request.num_classes:
+            raise UserError(
+                f"{file}: labels {noisy.min()}..{noisy.max()}; {request.card.name} has classes "
+                f"0..{request.num_classes - 1}"
+            )
+        rows = matching_rows(str(file), clean, request)
+        return noisy[rows], f"human annotators' labels as published, set {COLUMNS[kind][0]!r}"
+
+    return make
+
+
+def read_labels(file: Path) -> dict[str, np.ndarray]:
+    """The integer arrays (N int64 each) of an npz, or of upstream's torch file.
+
+    Raises:
+        UserError: the file is missing or neither of the two.
+    """
+    if file.suffix in (".pt", ".pth"):
+        found = _read_torch(file)
+    else:
+        found = read_arrays(file, "a file of human labels", f"get it from {SOURCE}")
+    arrays = {name: np.asarray(value) for name, value in found.items()}
+    return {
+        name: array.astype(np.int64) for name, array in arrays.items() if array.ndim == 1 and array.dtype.kind in "iu"
+    }
+
+
+def _read_torch(file: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    # Upstream stores NumPy arrays. Only what rebuilds a plain integer array is allowed: weights_only refuses the rest.
+    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
+    allowed = [
+        np.ndarray,
+        np.dtype,
+        type(np.dtype(np.int64)),
+        *(
+            (function, f"{module}.multiarray.{function.__name__}")
+            for function in (rebuild, scalar)
+            for module in NUMPY_CORES
+        ),
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file; get it from {SOURCE}") from error
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file}: not a file of human labels ({' '.join(str(error).split())[:150]})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: not a file of human labels (a {type(found).__name__}, not a table of arrays)")
+    return found
+
+
+def _column(file: Path, arrays: dict[str, np.ndarray], names: tuple[str, ...], what: str) -> np.ndarray:
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    offered = [kind for kind, columns in COLUMNS.items() if any(column in arrays for column in columns)]
+    hint = f"it serves {', '.join(offered)}" if offered else f"it holds {', '.join(arrays) or 'no label arrays'}"
+    raise UserError(f"{file}: no labels for {what!r} ({' or '.join(names)}); {hint}")

@@ -1,0 +1,55 @@
+"""What a noise model is asked, and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noisybench.cards import DatasetCard
+from noisybench.noise.artifact import NoiseArtifact
+
+
+@dataclass(frozen=True)
+class NoiseRequest:
+    """What a noise model may look at.
+
+    Attributes:
+        labels: N int64, clean labels of the official train part.
+        num_classes: C.
+        rate: requested rate, in [0, 1).
+        seed: key of the draw.
+        card: the dataset's card.
+        authors: draw as the MSLG authors' code does, where that differs.
+        file: what a noise model that reads a file reads.
+        features: from rows (int64) of the official train part to their flattened normalised pixels (rows×D float64);
+            called only by models that look at images.
+    """
+
+    labels: np.ndarray
+    num_classes: int
+    rate: float
+    seed: int
+    card: DatasetCard
+    authors: bool = False
+    file: Path | None = None
+    features: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class NoiseKind:
+    """One noise model.
+
+    Attributes:
+        summary: what it does and what its rate means.
+        make: from a request to noisy labels (N int64) and the rule in words; or to a finished artifact.
+        rated: whether it takes a rate. Where it does not, the rate is a fact of the labels or the file.
+        file: what the file it reads must hold; None if it reads none.
+    """
+
+    summary: str
+    make: Callable[[NoiseRequest], tuple[np.ndarray, str] | NoiseArtifact]
+    rated: bool = True
+    file: str | None = None
