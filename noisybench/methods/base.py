@@ -123,7 +123,10 @@ class Method:
 
     def state_dict(self) -> dict[str, Any]:
         """All state by attribute name: tensors, numbers and nested dicts of them."""
-        state: dict[str, Any] = {"store": self.context.store.state_dict()}
+        state: dict[str, Any] = {
+            "store": self.context.store.state_dict(),
+            "networks_made": self.context.networks_made,  # so that a resumed run restarts from the same weights
+        }
         for name, part in _walk(vars(self)):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 state[name] = part.state_dict()
@@ -134,6 +137,7 @@ class Method:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave."""
         self.context.store.load_state_dict(state["store"])
+        self.context.networks_made = state["networks_made"]
         for name, part in _walk(vars(self)):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 part.load_state_dict(state[name])
