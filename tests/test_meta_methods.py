@@ -21,6 +21,7 @@ from noisybench.loop import _build
 from noisybench.meta import noisy_forward, plain_attention
 from noisybench.methods.ema import frozen_copy, update_ema
 from noisybench.methods.l2r import positive_shares
+from noisybench.methods.mlnt import MLNT
 from noisybench.methods.synthetic_labels import nearest_neighbours, synthetic_labels
 from noisybench.prepare import prepare, streams
 from noisybench.state import checkpoints
@@ -392,3 +393,11 @@ def test_runs_are_deterministic_and_resume_exactly(tmp_path, method):
     assert all(math.isfinite(value) for value in whole.curves["loss"])
     if method == "mlnt":
         assert set(whole.heads) == {"teacher", "student"}
+
+
+def test_mlnt_counts_its_cost():
+    """Forward 1, backward 2, teacher 1, features 1; M times g (2) and v (3); 6 for each Hessian product."""
+    counts = {"second": 5 + 5 * 3 + 6 * 3, "first": 5 + 5 * 3, "mean-label": 5 + 5 * 3 + 6}
+    for order, expected in counts.items():
+        assert mlnt(order=order)[0].forward_equivalents == expected
+    assert made("mlnt", settings={})[0].forward_equivalents == MLNT.forward_equivalents

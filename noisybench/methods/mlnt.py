@@ -59,8 +59,7 @@ class MLNT(Method):
     Settings = MLNTSettings
     settings: MLNTSettings
     heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
-    # At M = 10 and order=second. A step: forward, backward, teacher, features; per label set g (2), v (3), H·v (6).
-    forward_equivalents: ClassVar[float] = 5.0 + 11.0 * 10
+    forward_equivalents: ClassVar[float] = 115.0  # of a meta step with the default settings; build() counts the run's
 
     def build(self) -> None:
         super().build()
@@ -70,6 +69,10 @@ class MLNT(Method):
                 f"method.iterations: {self.settings.iterations} meta phases do not fit into the {remaining} epochs "
                 "after warm-up; give more epochs or fewer iterations"
             )
+        # Forward, backward, teacher, features; per label set g (2) and v (3); each product H·v (6).
+        sets = self.settings.label_sets
+        products = {"second": sets, "first": 0, "mean-label": 1}[self.settings.order]
+        self.forward_equivalents = 5.0 + 5.0 * sets + 6.0 * products
         self.teacher = frozen_copy(self.network)
         self.mentor = frozen_copy(self.network)
         self.keep = torch.ones(len(self.context.given_labels), dtype=torch.bool, device=self.context.device)
