@@ -24,6 +24,7 @@ from noisybench.methods.l2r import positive_shares
 from noisybench.methods.mlnt import MLNT
 from noisybench.methods.synthetic_labels import nearest_neighbours, synthetic_labels
 from noisybench.prepare import prepare, streams
+from noisybench.registry import load_method
 from noisybench.state import checkpoints
 
 BATCH, CLASSES, LR = 24, 10, 0.1
@@ -45,7 +46,9 @@ def config(method, **changes):
         "optimizer": {"name": "sgd", "lr": LR, "momentum": 0.0, "weight_decay": 0.0},
         "schedule": {"name": "constant"},
     }
-    return noisybench.RunConfig(**{**given, **changes})
+    # Settings not named here are the class's own, not the digits recipe's.
+    settings = {**load_method(method).Settings().model_dump(mode="json"), **changes.pop("settings", {})}
+    return noisybench.RunConfig(**{**given, **changes, "settings": settings})
 
 
 def made(method, **changes):
