@@ -51,7 +51,7 @@ class L2B(Method):
         helps = torch.stack([cross_entropy_dot(logits, logits_dot, labels) for labels in candidates.T], dim=1)
         weights = positive_shares(helps, self.context)
         losses = torch.stack([F.cross_entropy(forward.logits, y, reduction="none") for y in candidates.T], dim=1)
-        loss = self.context.weighted_mean(losses, weights)
+        loss = self.context.weighted_mean(losses.flatten(), weights.flatten())
         self._step(loss)
         logs = {"meta_loss": meta_loss.detach(), "weight_of_given": self.context.weighted_mean(weights[:, 0], 1.0)}
         return StepOutput(loss, forward.logits, logs)
