@@ -118,7 +118,7 @@ def classifier(model: nn.Module) -> nn.Linear:
     else:
         found = next((m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear)), None)
     if not isinstance(found, nn.Linear):
-        raise ValueError(f"engine 'head' needs a final nn.Linear; {type(model).__name__} ends in {found}")
+        raise ValueError(f"this needs a final nn.Linear as classifier; {type(model).__name__} ends in {found}")
     return found
 
 

@@ -124,7 +124,10 @@ class Method:
 
     def state_dict(self) -> dict[str, Any]:
         """All state by attribute name: tensors, numbers and nested dicts of them."""
-        state: dict[str, Any] = {"store": self.context.store.state_dict()}
+        state: dict[str, Any] = {
+            "store": self.context.store.state_dict(),
+            "networks_made": self.context.networks_made,  # so that a resumed run restarts from the same weights
+        }
         for name, part, *_ in _walk(vars(self)):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 state[name] = part.state_dict()
@@ -144,6 +147,7 @@ class Method:
         if differing:
             raise ValueError(f"saved state and method differ in {differing[0]!r}: make all state in build()")
         self.context.store.load_state_dict(state["store"])
+        self.context.networks_made = state["networks_made"]
         for name, part, holder, key in list(_walk(vars(self))):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 part.load_state_dict(state[name])

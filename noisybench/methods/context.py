@@ -34,6 +34,7 @@ class Context:
         device, dtype: where tensors live, and the floats' type.
         store: per-sample state.
         scheduled: the optimizers whose learning rate follows the run's schedule.
+        networks_made: how many initialisations were handed out; saved with the method's state.
     """
 
     num_classes: int
@@ -51,7 +52,7 @@ class Context:
     priors: dict[str, Any]
 
     def __post_init__(self):
-        self._networks_made = 0
+        self.networks_made = 0
         self.scheduled: list[torch.optim.Optimizer] = []
 
     def _prior(self, name: str):
@@ -76,8 +77,8 @@ class Context:
 
     def make_network(self) -> nn.Module:
         """A freshly initialised network of the run's model. The k-th one of a run has the k-th initialisation."""
-        self._networks_made += 1
-        return self.initialise(self._networks_made - 1).to(self.device, self.dtype)
+        self.networks_made += 1
+        return self.initialise(self.networks_made - 1).to(self.device, self.dtype)
 
     def restart(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give a network the next fresh initialisation, in place, and forget its optimizer's momentum."""

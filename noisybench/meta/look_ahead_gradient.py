@@ -1,0 +1,99 @@
+"""How a loss after a look-ahead step changes with the weights before it: the meta-gradient of MLNT (and of MAML).
+
+    L(θ) = 1/M · Σ_m J(θ_m),   θ_m = θ − α ∇θ CE(o, y_m),   o = f(x; θ)
+    ∇L   = 1/M · Σ_m (I − α H_m) v_m,   v_m = ∇J at θ_m,   H_m the Hessian of CE(o, y_m) at θ
+
+Every label set has a Hessian of its own, so the look-ahead tangent does not serve here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from noisybench.meta.hessian import hessian_vector_product
+from noisybench.meta.look_ahead import Average
+from noisybench.meta.passes import NoisyForward, Weights, functional_logits
+
+Order = Literal["second", "first", "mean-label"]
+HessianEngine = Literal["shared-graph", "forward-over-reverse"]
+
+
+def look_ahead_gradient(
+    model: nn.Module,
+    forward: NoisyForward,
+    label_sets: Tensor,
+    outer_loss: Callable[[Tensor], Tensor],
+    *,
+    inner_lr: float,
+    order: Order = "second",
+    hessian: HessianEngine = "shared-graph",
+    average: Average = lambda gradients: gradients,
+) -> tuple[Weights, Tensor]:
+    """∇L by parameter name, and L, both detached, for M sets of labels of one batch.
+
+    All label sets share one forward pass at θ. The model's parameters, gradients, buffers and mode are left as they
+    are; the graph of ``forward`` stays usable.
+
+    Args:
+        model: the network, in the mode the passes are to run in.
+        forward: the batch's forward pass at θ. For ``hessian="shared-graph"`` it must have run inside
+            :func:`~noisybench.meta.plain_attention`, since fused attention has no second derivative.
+        label_sets: M×N×C, rows sum to 1; the inner losses are mean cross-entropies against them.
+        outer_loss: J, from N×C logits of the same images at θ_m to a scalar.
+        inner_lr: α.
+        order: ``second`` is exact. ``first`` leaves α H_m v_m out. ``mean-label`` replaces the M products by one, along
+            the mean of the v_m at the mean label: exact in the part of H that does not depend on labels.
+        hessian: both are exact. ``shared-graph`` differentiates each m's step again, through one forward graph for all
+            m and one backward graph at a time; ``forward-over-reverse`` builds no second-order graph but repeats the
+            forward pass for each m.
+        average: combines each process's gradients into those of the global batch. The returned gradient is this
+            process's part, still to be averaged.
+    """
+    if order not in ("second", "first", "mean-label"):
+        raise ValueError(f"unknown order {order!r}: choose from second, first, mean-label")
+    if hessian not in ("shared-graph", "forward-over-reverse"):
+        raise ValueError(f"unknown hessian engine {hessian!r}: choose from shared-graph, forward-over-reverse")
+    names, weights = list(forward.weights), list(forward.weights.values())
+    own_graph = order == "second" and hessian == "shared-graph"
+
+    def product(labels: Tensor, direction: list[Tensor]) -> list[Tensor]:
+        along = dict(zip(names, direction, strict=True))
+        found = hessian_vector_product(model, forward, lambda logits: F.cross_entropy(logits, labels), along)
+        return list(found.values())
+
+    total = [torch.zeros_like(weight) for weight in weights]
+    total_loss = torch.zeros((), device=forward.logits.device, dtype=forward.logits.dtype)
+    for labels in label_sets:
+        with torch.enable_grad():
+            inner = F.cross_entropy(forward.logits, labels)
+            step = torch.autograd.grad(
+                inner, weights, retain_graph=True, create_graph=own_graph, materialize_grads=True
+            )
+            moved = torch._foreach_mul(average([gradient.detach() for gradient in step]), -inner_lr)
+            torch._foreach_add_(moved, [weight.detach() for weight in weights])
+            ahead = {name: weight.requires_grad_() for name, weight in zip(names, moved, strict=True)}
+            outer = outer_loss(functional_logits(model, ahead, forward.images))
+            v = list(torch.autograd.grad(outer, moved, materialize_grads=True))
+        total_loss += outer.detach()
+        torch._foreach_add_(total, v)
+        if order == "second":
+            v = average(v)
+            curved = _again(step, weights, v) if own_graph else product(labels, v)
+            torch._foreach_add_(total, curved, alpha=-inner_lr)
+    if order == "mean-label":
+        # M times the product along the mean of the v_m is the product along their sum.
+        torch._foreach_add_(total, product(label_sets.mean(0), average(total)), alpha=-inner_lr)
+    torch._foreach_div_(total, len(label_sets))
+    return dict(zip(names, total, strict=True)), total_loss / len(label_sets)
+
+
+def _again(step: tuple[Tensor, ...], weights: list[Tensor], direction: list[Tensor]) -> list[Tensor]:
+    """∇θ Σ <step, direction>, through the step's own graph."""
+    reached = [(gradient, along) for gradient, along in zip(step, direction, strict=True) if gradient.requires_grad]
+    gradients, directions = zip(*reached, strict=True)
+    return list(torch.autograd.grad(gradients, weights, directions, retain_graph=True, materialize_grads=True))

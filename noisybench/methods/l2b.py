@@ -1,0 +1,79 @@
+"""L2B, Learning to Bootstrap: weigh each sample's given label against the network's own prediction, on clean data.
+
+Zhou et al., CVPR 2024 (arXiv 2202.04291).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from noisybench.config import NonNegative
+from noisybench.data.loader import Batch
+from noisybench.meta import cross_entropy_dot, functional_logits, logits_along, noisy_forward
+from noisybench.methods.base import Method, Settings, StepOutput
+from noisybench.methods.l2r import positive_shares
+
+
+class L2BSettings(Settings):
+    """Warm-up and gradient clipping."""
+
+    warmup_epochs: int = Field(default=10, ge=0, description="epochs of cross-entropy on the given labels")
+    clip_norm: NonNegative = Field(default=0.0, description="largest norm of the gradient; 0 does not clip")
+
+
+class L2B(Method):
+    """Two weights per sample, one for its given label and one for the predicted one, made as L2R makes one."""
+
+    Settings = L2BSettings
+    settings: L2BSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    forward_equivalents: ClassVar[float] = 8.0
+
+    def training_step(self, batch: Batch) -> StepOutput:
+        if batch.epoch < self.settings.warmup_epochs:
+            logits = self.network(batch.images)
+            loss = F.cross_entropy(logits, batch.labels)
+            self._step(loss)
+            return StepOutput(loss, logits)
+        forward = noisy_forward(self.network, batch.images)
+        ahead = self._weights_after_a_null_step(forward.weights)
+        meta_loss = F.cross_entropy(functional_logits(self.network, ahead, batch.meta_images), batch.meta_labels)
+        gradients = torch.autograd.grad(meta_loss, list(ahead.values()), materialize_grads=True)
+        v = dict(zip(ahead, self.context.average_meta(list(gradients)), strict=True))
+        logits, logits_dot = forward.logits.detach(), logits_along(self.network, forward, v)
+        candidates = torch.stack([batch.labels, logits.argmax(dim=1)], dim=1)
+        helps = torch.stack([cross_entropy_dot(logits, logits_dot, labels) for labels in candidates.T], dim=1)
+        weights = positive_shares(helps, self.context)
+        losses = torch.stack([F.cross_entropy(forward.logits, y, reduction="none") for y in candidates.T], dim=1)
+        loss = self.context.weighted_mean(losses.flatten(), weights.flatten())
+        self._step(loss)
+        logs = {"meta_loss": meta_loss.detach(), "weight_of_given": self.context.weighted_mean(weights[:, 0], 1.0)}
+        return StepOutput(loss, forward.logits, logs)
+
+    @torch.no_grad()
+    def _weights_after_a_null_step(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """θ': where the optimizer's own step leads on a zero gradient, since momentum and weight decay still act."""
+        ahead = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        shadow = type(self.optimizer)(list(ahead.values()))
+        shadow.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))  # its settings too
+        for weight in ahead.values():
+            weight.grad = torch.zeros_like(weight)
+        shadow.step()
+        return ahead
+
+    def _step(self, loss: Tensor) -> None:
+        """As ``context.step``, with the gradient of the global batch clipped in between."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        for parameter, gradient in zip(parameters, self.context.average([p.grad for p in parameters]), strict=True):
+            parameter.grad = gradient
+        if self.settings.clip_norm:
+            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        self.optimizer.step()

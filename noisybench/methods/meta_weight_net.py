@@ -1,0 +1,73 @@
+"""Meta-Weight-Net: a small network maps a sample's loss to its weight, trained so that steps help on clean data.
+
+Shu et al., NeurIPS 2019 (arXiv 1902.07379).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from noisybench import rng
+from noisybench.config import NonNegative, Positive
+from noisybench.data.loader import Batch
+from noisybench.meta import cross_entropy_dot, look_ahead_tangent, noisy_forward
+from noisybench.methods.base import Method, Settings, StepOutput
+
+
+class MetaWeightNetSettings(Settings):
+    """The weight network and its Adam."""
+
+    hidden: int = Field(default=100, ge=1, description="width of the weight network's hidden layer")
+    weight_lr: Positive = Field(default=1e-3, description="learning rate of its Adam")
+    weight_decay: NonNegative = Field(default=1e-4, description="weight decay of its Adam")
+
+
+class MetaWeightNet(Method):
+    """Look ahead on the weighted loss, move the weight network by the clean loss there, then train on new weights."""
+
+    Settings = MetaWeightNetSettings
+    settings: MetaWeightNetSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    forward_equivalents: ClassVar[float] = 10.0
+
+    def build(self) -> None:
+        super().build()
+        with rng.torch_seeded(self.context.seed, "method-weight-network"):
+            layers = nn.Linear(1, self.settings.hidden), nn.ReLU(), nn.Linear(self.settings.hidden, 1), nn.Sigmoid()
+        self.weight_network = nn.Sequential(*layers).to(self.context.device, self.context.dtype)
+        self.weight_optimizer = torch.optim.Adam(
+            self.weight_network.parameters(), lr=self.settings.weight_lr, weight_decay=self.settings.weight_decay
+        )
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """V of each sample's loss (N), in (0, 1)."""
+        return self.weight_network(losses.detach()[:, None])[:, 0]
+
+    def training_step(self, batch: Batch) -> StepOutput:
+        forward = noisy_forward(self.network, batch.images)
+        losses = F.cross_entropy(forward.logits, batch.labels, reduction="none")
+        weights = self.weights(losses)
+        inner_lr = self.optimizer.param_groups[0]["lr"]
+        ahead = look_ahead_tangent(
+            self.network,
+            forward,
+            (weights.detach() * losses).mean(),
+            batch.meta_images,
+            lambda logits: F.cross_entropy(logits, batch.meta_labels),
+            inner_lr=inner_lr,
+            average=self.context.average,
+            average_meta=self.context.average_meta,
+        )
+        # dLm/dw_i = −α/N·<p_i − e_yi, ȯ_i>: descending this product's mean takes the chain rule through V.
+        slopes = -inner_lr * cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)
+        self.context.step((slopes * weights).mean(), self.weight_optimizer)
+
+        weights = self.weights(losses).detach()
+        loss = (weights * losses).mean()
+        self.context.step(loss, self.optimizer)
+        return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss, "mean_weight": weights.mean()})

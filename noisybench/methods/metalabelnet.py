@@ -1,0 +1,104 @@
+"""MetaLabelNet: a linear layer on frozen features makes soft labels, trained so that steps on them help on clean data.
+
+Algan & Ulusoy, 2021 (arXiv 2103.10869), the follow-up of MSLG: labels are a function of the image, not a table.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from noisybench import rng
+from noisybench.config import NonNegative, Positive
+from noisybench.data.loader import Batch
+from noisybench.meta import (
+    classifier,
+    classifier_inputs,
+    label_direction,
+    look_ahead_tangent,
+    noisy_forward,
+    soft_label_loss,
+)
+from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
+from noisybench.methods.ema import frozen_copy
+from noisybench.methods.mslg import entropy
+
+
+class MetaLabelNetSettings(Settings):
+    """Warm-up, the look-ahead, and the label layer's Adam."""
+
+    warmup_epochs: int = Field(default=44, ge=0, description="epochs of cross-entropy; the encoder is the network then")
+    inner_lr: Positive = Field(default=1.0, description="the look-ahead step")
+    label_lr: Positive = Field(default=1e-2, description="learning rate of the label layer's Adam")
+    label_decay: NonNegative = Field(default=1e-4, description="weight decay of the label layer's Adam")
+    entropy_weight: NonNegative = 1.0
+
+
+class MetaLabelNet(Method):
+    """Warm up with cross-entropy, then move the label layer by the meta-gradient and train on the labels it gives."""
+
+    Settings = MetaLabelNetSettings
+    settings: MetaLabelNetSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    forward_equivalents: ClassVar[float] = 11.0  # MSLG's 10 and the encoder
+
+    def build(self) -> None:
+        super().build()
+        self.encoder = frozen_copy(self.network)
+        with rng.torch_seeded(self.context.seed, "method-label-layer"):
+            layer = nn.Linear(classifier(self.network).in_features, self.context.num_classes)
+        self.label_layer = layer.to(self.context.device, self.context.dtype)
+        self.label_optimizer = torch.optim.Adam(
+            self.label_layer.parameters(), lr=self.settings.label_lr, weight_decay=self.settings.label_decay
+        )
+        one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
+        self.context.store.add("soft_labels", one_hot.to(self.context.dtype))
+
+    def start_epoch(self, epoch: int) -> None:
+        if epoch == self.settings.warmup_epochs:
+            self.encoder.load_state_dict(self.network.state_dict())
+
+    def set_mode(self, *, training: bool) -> None:
+        super().set_mode(training=training)
+        self.encoder.eval()
+
+    def training_step(self, batch: Batch) -> StepOutput:
+        if batch.epoch < self.settings.warmup_epochs:
+            logits = self.network(batch.images)
+            loss = F.cross_entropy(logits, batch.labels)
+            self.context.step(loss, self.optimizer)
+            return StepOutput(loss, logits)
+        forward = noisy_forward(self.network, batch.images)
+        with torch.no_grad(), classifier_inputs(self.encoder) as kept:
+            self.encoder(batch.images)
+        label_logits = self.label_layer(kept[0])
+        ahead = look_ahead_tangent(
+            self.network,
+            forward,
+            soft_label_loss(forward.logits, label_logits.detach()),
+            batch.meta_images,
+            lambda logits: F.cross_entropy(logits, batch.meta_labels),
+            inner_lr=self.settings.inner_lr,
+            average=self.context.average,
+            average_meta=self.context.average_meta,
+        )
+        # ∂Lm/∂ℓ = α/(N·C)·direction: descending this product's mean takes the chain rule through the label layer.
+        direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach())
+        self.context.step(self.settings.inner_lr * (direction * label_logits).mean(), self.label_optimizer)
+
+        label_logits = self.label_layer(kept[0]).detach()
+        self.context.store.write("soft_labels", batch.index, label_logits.softmax(dim=1))
+        loss = soft_label_loss(forward.logits, label_logits)
+        loss = loss + self.settings.entropy_weight * entropy(forward.logits)
+        self.context.step(loss, self.optimizer)
+        return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss})
+
+    def estimate_labels(self) -> LabelEstimate:
+        """The label each sample was last trained on; suspicion is the probability that the given one is wrong."""
+        soft_labels = self.context.store["soft_labels"]
+        given = self.context.given_labels[:, None]
+        return LabelEstimate(soft_labels.float(), 1 - soft_labels.gather(1, given)[:, 0])

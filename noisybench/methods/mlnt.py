@@ -1,0 +1,212 @@
+"""MLNT, Learning to Learn from Noisy Labeled Data: train so that no step on perturbed labels leaves the teacher.
+
+Li, Wong, Zhao & Kankanhalli, CVPR 2019 (arXiv 1812.05214), after the released code; the card names each departure.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from noisybench.config import Fraction, NonNegative, Positive
+from noisybench.data.loader import Batch, Pass
+from noisybench.errors import UserError
+from noisybench.meta import NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward, plain_attention
+from noisybench.meta.look_ahead_gradient import HessianEngine, Order
+from noisybench.methods.base import Method, Settings, StepOutput
+from noisybench.methods.ema import frozen_copy, update_ema
+from noisybench.methods.synthetic_labels import nearest_neighbours, synthetic_labels
+
+
+class MLNTSettings(Settings):
+    """Phases, the synthetic labels, the look-ahead, and the schedules (in steps from the start of a phase)."""
+
+    warmup_epochs: int = Field(default=10, ge=0, description="epochs of cross-entropy: the first feature network")
+    iterations: int = Field(default=1, ge=1, description="meta phases, sharing the remaining epochs evenly")
+    inner_lr: Positive = Field(default=0.02, description="a, the look-ahead step")
+    label_sets: int = Field(default=10, ge=1, description="M, synthetic label sets a step")
+    perturbed: float = Field(default=0.5, ge=0, le=1, description="ρ, the fraction of a batch's labels perturbed")
+    neighbours: int = Field(default=10, ge=1, description="k")
+    consistency_weight: NonNegative = Field(default=1.0, description="α, the full weight of the consistency loss")
+    start_step: int = Field(default=500, ge=0, description="plain cross-entropy up to this step of a meta phase")
+    ramp_steps: int = Field(default=1500, ge=0, description="steps over which the consistency weight rises")
+    ramp_decay: Fraction = Field(default=0.99, description="the teacher's decay until the ramp ends")
+    decay: Fraction = Field(default=0.999, description="and after it")
+    kl_reduction: str = Field(
+        default="mean",
+        pattern="^(mean|batchmean)$",
+        description="mean: over N·C entries, as released; batchmean: over N samples, C times stronger",
+    )
+    keep_threshold: Fraction = Field(
+        default=0.01,
+        description="from the second iteration: drop samples whose given label the mentor finds less likely",
+    )
+    order: Order = Field(default="second", description="second is exact; first and mean-label are approximations")
+    hessian: HessianEngine = Field(default="shared-graph", description="how order=second is computed; both are exact")
+
+
+class MLNT(Method):
+    """A phase of cross-entropy, then meta phases: cross-entropy plus consistency with the teacher after a look-ahead.
+
+    Each meta phase starts from fresh weights, with the network of the phase before as its frozen feature network.
+    """
+
+    Settings = MLNTSettings
+    settings: MLNTSettings
+    heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
+    forward_equivalents: ClassVar[float] = 115.0  # of a meta step with the default settings; build() counts the run's
+
+    def build(self) -> None:
+        super().build()
+        remaining = self.context.epochs - self.settings.warmup_epochs
+        if 0 < remaining < self.settings.iterations:
+            raise UserError(
+                f"method.iterations: {self.settings.iterations} meta phases do not fit into the {remaining} epochs "
+                "after warm-up; give more epochs or fewer iterations"
+            )
+        # Forward, backward, teacher, features; per label set g (2) and v (3); each product H·v (6).
+        sets = self.settings.label_sets
+        products = {"second": sets, "first": 0, "mean-label": 1}[self.settings.order]
+        self.forward_equivalents = 5.0 + 5.0 * sets + 6.0 * products
+        self.teacher = frozen_copy(self.network)
+        self.mentor = frozen_copy(self.network)
+        self.keep = torch.ones(len(self.context.given_labels), dtype=torch.bool, device=self.context.device)
+        self.iteration = 0  # 0 is the cross-entropy phase
+        self.phase_step = 0
+        self.teacher_started = False
+
+    def start_epoch(self, epoch: int) -> None:
+        settings = self.settings
+        meta_epochs = self.context.epochs - settings.warmup_epochs
+        starts = [settings.warmup_epochs + meta_epochs * i // settings.iterations for i in range(settings.iterations)]
+        if epoch in starts:
+            self._start_meta_phase(fresh=epoch > 0)
+
+    def _start_meta_phase(self, *, fresh: bool) -> None:
+        """Make the headline network so far the mentor, filter by it from the second time on, and start afresh."""
+        self.mentor.load_state_dict(self._teacher_or_student().state_dict())
+        self.mentor.eval()
+        self.iteration += 1
+        if self.iteration > 1:
+            given = self.context.given_labels
+
+            def confidence(images: Tensor, index: Tensor) -> Tensor:
+                return self.mentor(images).softmax(dim=1).gather(1, given[index, None])[:, 0]
+
+            self.keep.copy_(self.context.full_pass(confidence) >= self.settings.keep_threshold)
+            if not self.keep.any():
+                raise ValueError(f"the mentor gives no label a probability of {self.settings.keep_threshold}")
+        if fresh:
+            self.context.restart(self.network, self.optimizer)
+        self.teacher.load_state_dict(self.network.state_dict())
+        self.teacher_started = False
+        self.phase_step = 0
+
+    def epoch_plan(self, epoch: int) -> list[Pass]:
+        return [Pass()] if self.keep.all() else [Pass(rows=self.keep.nonzero()[:, 0])]
+
+    def set_mode(self, *, training: bool) -> None:
+        super().set_mode(training=training)
+        self.mentor.eval()
+
+    def training_step(self, batch: Batch) -> StepOutput:
+        weight = self.consistency_weight(self.phase_step) if self.iteration > 0 else 0.0
+        if weight == 0.0:
+            self.phase_step += 1
+            logits = self.network(batch.images)
+            loss = F.cross_entropy(logits, batch.labels)
+            self.context.step(loss, self.optimizer)
+            return StepOutput(loss, logits)
+
+        # 1. One forward pass; its graph serves cross-entropy and all M look-aheads.
+        with plain_attention():
+            forward = noisy_forward(self.network, batch.images)
+        loss = F.cross_entropy(forward.logits, batch.labels)
+
+        # 2. The gradient of the disagreement with the teacher after a step on each synthetic label set.
+        meta_gradient, disagreement = self.meta_gradient(forward, batch)
+
+        # 3. One step on the sum of both gradients.
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for parameter, gradient in zip(forward.weights.values(), meta_gradient, strict=True):
+            gradient = weight * gradient
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        self.context.apply_gradients(self.optimizer)
+        self.phase_step += 1
+        return StepOutput(loss + weight * disagreement, forward.logits, {"disagreement": disagreement})
+
+    def meta_gradient(self, forward: NoisyForward, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """The gradient of the mean disagreement over label sets (one per trainable weight), and its value."""
+        settings = self.settings
+        target = self._teacher_predictions(batch.images)
+        label_sets = F.one_hot(self._synthetic_label_sets(batch), self.context.num_classes).to(target.dtype)
+
+        def disagreement(logits: Tensor) -> Tensor:
+            divergence = F.kl_div(F.log_softmax(logits, dim=1), target, reduction="batchmean")
+            return divergence / (self.context.num_classes if settings.kl_reduction == "mean" else 1)
+
+        gradient, value = look_ahead_gradient(
+            self.network,
+            forward,
+            label_sets,
+            disagreement,
+            inner_lr=settings.inner_lr,
+            order=settings.order,
+            hessian=settings.hessian,
+            average=self.context.average,
+        )
+        return list(gradient.values()), value
+
+    def consistency_weight(self, step: int) -> float:
+        """A(t): 0 up to the start, then α·exp(−5(1 − u)²) with u rising from 0 to 1, then α."""
+        settings = self.settings
+        past = step - settings.start_step
+        if past <= 0:
+            return 0.0
+        u = min(1.0, past / settings.ramp_steps) if settings.ramp_steps else 1.0
+        return settings.consistency_weight * math.exp(-5 * (1 - u) ** 2)
+
+    def teacher_decay(self, step: int) -> float:
+        """ε(t)."""
+        settings = self.settings
+        return settings.ramp_decay if step <= settings.start_step + settings.ramp_steps else settings.decay
+
+    @torch.no_grad()
+    def _teacher_predictions(self, images: Tensor) -> Tensor:
+        """Let the teacher follow the weights of the step before, and ask it: probabilities (N×C).
+
+        It runs in train mode, on the batch's own statistics, as in the released code; its running statistics move by
+        these passes alone.
+        """
+        update_ema(self.teacher, self.network, self.teacher_decay(self.phase_step) if self.teacher_started else 0.0)
+        self.teacher_started = True
+        return self.teacher(images).softmax(dim=1)
+
+    @torch.no_grad()
+    def _synthetic_label_sets(self, batch: Batch) -> Tensor:
+        """M×N int64: this process's columns of label sets drawn over the global batch."""
+        with classifier_inputs(self.mentor) as kept:
+            self.mentor(batch.images)
+        features, labels = self.context.gather_rows(kept[0]), self.context.gather_rows(batch.labels)
+        neighbours = nearest_neighbours(features, self.settings.neighbours)
+        drawn = [
+            synthetic_labels(
+                labels, neighbours, self.settings.perturbed, self.context.generator("labels", batch.step, number)
+            )
+            for number in range(self.settings.label_sets)
+        ]
+        return self.context.my_rows(torch.stack(drawn, dim=1)).T
+
+    def _teacher_or_student(self):
+        """The teacher; the student where the phase has no teacher yet."""
+        return self.teacher if self.teacher_started else self.network
+
+    def predict(self, images: Tensor, head: str) -> Tensor:
+        network = self._teacher_or_student() if head == "teacher" else self.network
+        return network(images).softmax(dim=1)
