@@ -2,7 +2,8 @@
 
 Layers, later ones win: the defaults below < the dataset card's defaults < the method card's recipe for that dataset
 (else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < what is given (a ``--config`` file, then the
-command line). The layers are applied whenever a :class:`RunConfig` is built, so Python and the command line give the same run.
+command line). The layers are applied whenever a :class:`RunConfig` is built, so Python and the command line give the
+same run.
 """
 
 from __future__ import annotations
