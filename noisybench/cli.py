@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from noisybench import cli_leaderboard
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -96,6 +97,10 @@ def run(
     from noisybench.progress import ConsoleProgress, console
 
     noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console()))
+
+
+app.add_typer(cli_leaderboard.app, name="leaderboard")
+app.command(help="Put runs side by side: configuration, noise and split, metrics.")(cli_leaderboard.compare)
 
 
 def main() -> None:

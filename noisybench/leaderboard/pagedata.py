@@ -119,7 +119,7 @@ def _interval(interval: Interval | None) -> list[float | None] | None:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+    return None if value is None else round(value, 6)
 
 
 def _runs(standings: Standings) -> dict[str, Any]:

@@ -28,17 +28,13 @@ class Board:
         """Where the records lie."""
         return self.folder / "runs"
 
-    def problems(self) -> list[str]:
-        """Everything that is wrong with the folder, one line each."""
-        return self._read()[1]
-
     def records(self) -> list[RunRecord]:
         """All records, by run id.
 
         Raises:
             UserError: a record is wrong; a table of doubtful records is not drawn.
         """
-        records, problems = self._read()
+        records, problems = self.read()
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise UserError(f"{problems[0]}{more}; `noisybench leaderboard validate {self.folder}` lists all")
@@ -73,7 +69,8 @@ class Board:
             raise UserError(f"{self.runs}: cannot be written ({error.strerror})") from error
         return [record for record, _ in records]
 
-    def _read(self) -> tuple[list[RunRecord], list[str]]:
+    def read(self) -> tuple[list[RunRecord], list[str]]:
+        """The records that are right, by run id, and one line for everything that is wrong with the others."""
         records, problems, filed = [], [], Filed(self.card)
         if not self.runs.is_dir():
             return records, problems
