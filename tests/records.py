@@ -76,15 +76,17 @@ def make_record(
     def curve(values, row) -> list[float]:
         return [round(min(1.0, max(0.0, v + w)), 6) for v, w in zip(values, wobble[row], strict=True)]
 
-    test = curve([min(1.0, accuracy * r + 0.25 * memorises * noise_rate * (1 - f)) for r, f in zip(rise, fall)], 0)
+    bonus = [0.25 * memorises * noise_rate * (1 - f) for f in fall]
+    test = curve([accuracy * r + b for r, b in zip(rise, bonus, strict=True)], 0)
     test[-1] = accuracy
     memorised = curve([memorises * f for f in fall], 1)
+    both = list(zip(test, memorised, strict=True))
     curves: dict[str, list[float | None]] = {
         "test_accuracy": test,
         "noisy_val_accuracy": curve([v * (1 - noise_rate) for v in test], 2),
         "clean_val_accuracy": curve(test, 3),
-        "train_accuracy_true": curve([a * (1 - noise_rate * m) for a, m in zip(test, memorised)], 1),
-        "train_accuracy_given": curve([a * (1 - noise_rate) + noise_rate * m for a, m in zip(test, memorised)], 2),
+        "train_accuracy_true": curve([a * (1 - noise_rate * m) for a, m in both], 1),
+        "train_accuracy_given": curve([a * (1 - noise_rate) + noise_rate * m for a, m in both], 2),
         "memorised": memorised,
         "loss": [round(2.3 * (1 - 0.8 * r), 6) for r in rise],
         "learning_rate": [0.05] * epochs,

@@ -115,7 +115,9 @@ def test_filter(page):
     assert methods(page) == ["mslg"]
     runs = page.execute_script("return [...document.querySelectorAll('#runs tbody .link')].map(b => b.textContent)")
     assert set(runs) == {"mslg"}
-    page.execute_script("const f = document.getElementById('filter'); f.value = ''; f.dispatchEvent(new Event('input'))")
+    page.execute_script(
+        "const f = document.getElementById('filter'); f.value = ''; f.dispatchEvent(new Event('input'))"
+    )
     assert len(methods(page)) == len(METHODS) + 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from noisybench import registry
@@ -24,10 +25,8 @@ class PaperClaim:
 def claims_of(card: BenchmarkCard, method: str) -> dict[Cell, PaperClaim]:
     """The published numbers of a method for a board's cells; the method's own card wins over the board's."""
     claims: list[Claim] = [claim for claim in card.claims if claim.method == method]
-    try:
+    with contextlib.suppress(UserError):  # a record of a method that is not installed here: it has no card
         claims += registry.method_card(method).claims
-    except UserError:  # a record of a method that is not installed here: it has no card
-        pass
     found = {}
     for claim in claims:
         cell = Cell(claim.dataset, AS_SHIPPED.get(claim.noise, claim.noise), claim.noise_rate)

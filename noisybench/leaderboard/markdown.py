@@ -10,7 +10,7 @@ from noisybench.leaderboard.tables import TextTable, board_tables, claims_table,
 ORDINARY = re.compile(r"[\w .,:;'?%±·–×/+\[\]()-]*")
 MARKUP = re.compile(r"_|\]\s*[(:\[]|://|www\.|^[-+]+(\s|$)|^\d+[.)](\s|$)")
 # What Markdown or HTML would read as markup, and what would end a table's cell.
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:=-])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:=.-])")
 
 
 def board_markdown(standings: Standings) -> str:

@@ -51,9 +51,7 @@ def page_data(standings: Standings) -> dict[str, Any]:
 
 
 def _cell(standings: Standings, cell: Cell) -> dict[str, Any]:
-    achieved = [
-        record.noise["achieved_rate"] for row in standings.rows for record in row.runs.get(cell, [])
-    ]
+    achieved = [record.noise["achieved_rate"] for row in standings.rows for record in row.runs.get(cell, [])]
     return {
         "label": cell.label,
         "dataset": cell.dataset,
@@ -144,6 +142,7 @@ def _runs(standings: Standings) -> dict[str, Any]:
 def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], hashes: dict[str, int]) -> dict[str, Any]:
     prints = record.fingerprints.model_dump()
     config = flatten(record.config)
+    changed = [name for name in sorted(config.keys() | base.keys()) if config.get(name) != base.get(name)]
     curves = {}
     for name in CURVES:
         if name in record.curves:
@@ -157,7 +156,7 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
         "epochs": record.config["epochs"],
         "metrics": {name: _rounded(value) for name, value in record.metrics.items()},
         "prints": {name: hashes.setdefault(value, len(hashes)) for name, value in prints.items()},
-        "config": {name: config.get(name) for name in sorted(config.keys() | base.keys()) if config.get(name) != base.get(name)},
+        "config": {name: config.get(name) for name in changed},
         "curves": curves,
         "achieved": _rounded(record.noise["achieved_rate_train_set"]),
         "seconds": round(record.cost.train_seconds, 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noisybench.leaderboard.numbers import MISSING, mean_and_spread, with_interval
+from noisybench.leaderboard.numbers import MISSING, mean_and_spread, percent, with_interval
 from noisybench.leaderboard.standings import RULES, Row, Scope, Standings
 
 
@@ -72,10 +72,8 @@ def claims_table(standings: Standings, rule: str) -> TextTable | None:
             if claim is None:
                 continue
             difference = standings.claim_difference(row, cell, rule)
-            published = f"{100 * claim.accuracy:.2f}"
-            rows.append(
-                [row.method, cell.label, published, with_interval(difference, signed=True), claim.protocol, claim.source]
-            )
+            numbers = [percent(claim.accuracy), with_interval(difference, signed=True)]
+            rows.append([row.method, cell.label, *numbers, claim.protocol, claim.source])
     columns = ["method", "cell", "published", "difference", "protocol of the publication", "seen in"]
     return TextTable("Published numbers", columns, rows) if rows else None
 

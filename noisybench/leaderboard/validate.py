@@ -239,9 +239,7 @@ class Filed:
         settings = {name: value for name, value in record.config.items() if name not in NOT_SHARED}
         other, known = self._settings.setdefault(entry, (record.run_id, settings))
         if known != settings:
-            changed = sorted(
-                name for name in known.keys() | settings.keys() if known.get(name) != settings.get(name)
-            )
+            changed = sorted(name for name in known.keys() | settings.keys() if known.get(name) != settings.get(name))
             return f"its settings differ from those of run {other} of the same method and cell ({', '.join(changed)})"
         self._run_ids.add(record.run_id)
         self._taken[place] = record.run_id
