@@ -70,13 +70,15 @@ def test_probability_of_improvement_by_counting():
     x, y = np.array([0.5, 0.7, 0.9]), np.array([0.5, 0.6])
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in itertools.product(x, y)]
     assert statistics.probability_of_improvement([(x, y)]) == pytest.approx(np.mean(wins))
+    assert np.mean(wins) == pytest.approx(stats.mannwhitneyu(x, y).statistic / 6)
     assert statistics.probability_of_improvement([(x, y), (y, y)]) == pytest.approx((np.mean(wins) + 0.5) / 2)
 
 
 def test_interquartile_mean_by_hand():
-    cells = [np.array([1.0, 8.0, 3.0, 4.0]), np.array([5.0, 6.0, 7.0, 2.0])]
-    assert statistics.interquartile_mean(cells, "x").value == pytest.approx((3 + 4 + 5 + 6) / 4)
-    assert statistics.interquartile_mean([cells[0], cells[1][:3]], "x") is None
+    cells = [np.array([[1.0, 8.0, 3.0, 4.0]]), np.array([[5.0, 6.0, 7.0, 2.0]])]
+    (found,) = statistics.interquartile_mean(cells, "x")
+    assert found.value == pytest.approx((3 + 4 + 5 + 6) / 4)
+    assert statistics.interquartile_mean([cells[0], cells[1][:, :3]], "x") is None
 
 
 def test_the_bootstrap_is_stratified():
@@ -84,12 +86,14 @@ def test_the_bootstrap_is_stratified():
     cells = [np.array([0.1, 0.2, 0.4]), np.array([0.7, 0.75, 0.9])]
     means = [[np.mean(drawn) for drawn in itertools.product(cell, repeat=3)] for cell in cells]
     all_means = np.sort([(a + b) / 2 for a, b in itertools.product(*means)])
-    found = statistics.mean_over_cells(cells, "x")
+    stacked = [np.stack([cell, 1 - cell]) for cell in cells]
+    found, mirrored = statistics.mean_over_cells(stacked, "x")
     assert found.value == pytest.approx(np.mean([np.mean(cell) for cell in cells]))
     assert np.quantile(all_means, 0.015) <= found.low <= np.quantile(all_means, 0.035)
     assert np.quantile(all_means, 0.965) <= found.high <= np.quantile(all_means, 0.985)
-    assert statistics.mean_over_cells(cells, "x") == found
-    assert statistics.mean_over_cells([np.array([0.5])], "x").low is None
+    assert mirrored.low == pytest.approx(1 - found.high)  # the same draws
+    assert statistics.mean_over_cells([cell[None] for cell in cells], "x") == [found]
+    assert statistics.mean_over_cells([np.array([[0.5]])], "x") == [statistics.Interval(0.5)]
 
 
 def test_difference_to_a_published_number():

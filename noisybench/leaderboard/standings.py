@@ -95,6 +95,7 @@ class Standings:
         self.records = sorted(records, key=lambda record: record.run_id)
         self.cells = board_cells(card)
         self.rows = _rows(card, self.records)
+        self._scopes: dict[tuple, Scope] = {}
 
     @cached_property
     def covered(self) -> list[Cell]:
@@ -133,7 +134,13 @@ class Standings:
         return statistics.difference_to(np.array(scores), claim.accuracy)
 
     def scope(self, cells: list[Cell], rule: str) -> Scope:
-        """The standings over these cells: one cell, or :attr:`covered`."""
+        """The standings over these cells: one cell, or :attr:`covered`. Computed once; views ask again."""
+        asked = (tuple(cells), rule)
+        if asked not in self._scopes:
+            self._scopes[asked] = self._scope(cells, rule)
+        return self._scopes[asked]
+
+    def _scope(self, cells: list[Cell], rule: str) -> Scope:
         complete = [
             number
             for number, row in enumerate(self.rows)
@@ -145,17 +152,18 @@ class Standings:
         paired = statistics.paired_differences([self._conditions(cell, complete, rule) for cell in cells])
         better = paired.better()
         rank = self._ranks_within_groups(complete, better)
-        scores = {}
-        for place, number in enumerate(complete):
-            key = "/".join([self.card.name, rule, *(cell.key for cell in cells), self._row_key(number)])
-            scores[number] = Score(
-                mean=statistics.mean_over_cells(runs[number], key),
+        mean, iqm = self._means(runs, cells, rule)
+        scores = {
+            number: Score(
+                mean=mean[number],
                 spread=statistics.spread(runs[number][0]) if len(cells) == 1 else None,
                 runs=sum(len(scores) for scores in runs[number]),
-                iqm=statistics.interquartile_mean(runs[number], "iqm/" + key) if len(cells) > 1 else None,
+                iqm=iqm.get(number),
                 rank=rank[place],
                 **self._against_baseline(number, place, complete, runs, paired),
             )
+            for place, number in enumerate(complete)
+        }
         means = np.array([[scores.mean() for scores in runs[number]] for number in complete])
         mean_rank = statistics.mean_ranks(list(means.T))
         order = sorted(range(len(complete)), key=lambda place: (mean_rank[place], place))
@@ -165,9 +173,21 @@ class Standings:
             [[complete[place] for place in group] for group in statistics.ties(order, better)],
         )
 
-    def _row_key(self, number: int) -> str:
-        row = self.rows[number]
-        return repr((row.method, information_class(row.used)))
+    def _means(self, runs: dict[int, list[np.ndarray]], cells: list[Cell], rule: str) -> tuple[dict, dict]:
+        """Means and interquartile means by row; rows with as many runs in each cell are computed at once."""
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for number, scores in runs.items():
+            alike.setdefault(tuple(map(len, scores)), []).append(number)
+        mean: dict[int, Interval] = {}
+        iqm: dict[int, Interval] = {}
+        for sizes, numbers in alike.items():
+            stacked = [np.stack([runs[number][place] for number in numbers]) for place in range(len(cells))]
+            key = "/".join([self.card.name, rule, *(cell.key for cell in cells), *map(str, sizes)])
+            mean |= zip(numbers, statistics.mean_over_cells(stacked, key), strict=True)
+            middle = statistics.interquartile_mean(stacked, "iqm/" + key) if len(cells) > 1 else None
+            if middle is not None:
+                iqm |= zip(numbers, middle, strict=True)
+        return mean, iqm
 
     def _conditions(self, cell: Cell, numbers: list[int], rule: str) -> np.ndarray:
         """M×S scores, one column for each seed with its noise and split; NaN where a row has no such run."""

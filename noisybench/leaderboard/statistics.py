@@ -33,12 +33,12 @@ def spread(scores: np.ndarray) -> float | None:
     return float(np.std(scores, ddof=1)) if len(scores) > 1 else None
 
 
-def mean_over_cells(cells: list[np.ndarray], key: str) -> Interval:
-    """The mean over cells of the mean over runs, every cell counting the same.
+def mean_over_cells(cells: list[np.ndarray], key: str) -> list[Interval]:
+    """The mean over cells of the mean over runs, every cell counting the same; one for each method.
 
     Args:
-        cells: per cell, the scores of its runs (1-D float64).
-        key: names the bootstrap's random stream.
+        cells: per cell M×n float64, the scores of the M methods' n runs; n may differ between cells.
+        key: names the bootstrap's random stream. The methods share its draws, so none changes another's interval.
     """
 
     def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -47,12 +47,15 @@ def mean_over_cells(cells: list[np.ndarray], key: str) -> Interval:
     return _with_bootstrap(cells, statistic, key)
 
 
-def interquartile_mean(cells: list[np.ndarray], key: str) -> Interval | None:
+def interquartile_mean(cells: list[np.ndarray], key: str) -> list[Interval] | None:
     """The mean of the middle half of all runs' scores, over all cells together (Agarwal et al. 2021).
 
     None if the cells have different numbers of runs: a cell would count more than another.
+
+    Args:
+        cells, key: as for :func:`mean_over_cells`.
     """
-    if len({len(scores) for scores in cells}) != 1:
+    if len({scores.shape[1] for scores in cells}) != 1:
         return None
 
     def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -61,12 +64,10 @@ def interquartile_mean(cells: list[np.ndarray], key: str) -> Interval | None:
     return _with_bootstrap(cells, statistic, key)
 
 
-def _with_bootstrap(cells: list[np.ndarray], statistic, key: str) -> Interval:
-    value = float(statistic(*cells))
-    if min(len(scores) for scores in cells) < 2:
-        return Interval(value)
-    if all(np.ptp(scores) == 0 for scores in cells):
-        return Interval(value, value, value)
+def _with_bootstrap(cells: list[np.ndarray], statistic, key: str) -> list[Interval]:
+    values = np.atleast_1d(statistic(*cells)).tolist()
+    if min(scores.shape[1] for scores in cells) < 2:
+        return [Interval(value) for value in values]
     found = stats.bootstrap(
         cells,
         statistic,
@@ -77,13 +78,15 @@ def _with_bootstrap(cells: list[np.ndarray], statistic, key: str) -> Interval:
         axis=-1,
         rng=rng.generator(0, "bootstrap", key),
     ).confidence_interval
-    return Interval(value, float(found.low), float(found.high))
+    return [Interval(*bounds) for bounds in zip(values, found.low.tolist(), found.high.tolist(), strict=True)]
 
 
 def probability_of_improvement(cells: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """P(a run of the first scores higher than a run of the second), ties counted half, averaged over cells."""
-    shares = [stats.mannwhitneyu(x, y, method="asymptotic").statistic / (len(x) * len(y)) for x, y in cells]
-    return float(np.mean(shares))
+    """P(a run of the first scores higher than a run of the second), ties counted half, averaged over cells.
+
+    In a cell this is Mann-Whitney's U over the number of pairs; no test is made, so it is just counted.
+    """
+    return float(np.mean([np.mean((np.sign(x[:, None] - y[None, :]) + 1) / 2) for x, y in cells]))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def read_record(text: str, source: str) -> RunRecord:
         raise UserError(f"{source}: {len(text):,} characters; a record has at most {MAX_CHARACTERS:,}")
     record = parse_record(text, source)
     reason = _first_reason(record)
-    if reason is None and _without_space(text) != _without_space(canonical_json(record.content())):
+    if reason is None and _without_space(text) != _without_space(canonical_json(record.model_dump(mode="json"))):
         # Two texts can hold one value (0.10 and 0.1, a key given twice): only one of them is filed.
         reason = "not in the form that noisybench writes; take the result.json as the run wrote it"
     if reason is not None:
@@ -107,8 +107,9 @@ def _fractions(record: RunRecord) -> str | None:
     for head, metrics in record.heads.items():
         named += [(f"heads.{head}.{name}", value) for name, value in metrics.items()]
     for name, values in record.curves.items():
-        if any(word in name for word in FRACTIONS):
-            named += [(f"curves.{name}[{epoch}]", value) for epoch, value in enumerate(values)]
+        known = [value for value in values if value is not None]
+        if known and any(word in name for word in FRACTIONS):
+            named += [(f"the lowest of curves.{name}", min(known)), (f"the highest of curves.{name}", max(known))]
     for name in ("requested_rate", "achieved_rate", "achieved_rate_train_set"):
         value = record.noise.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
