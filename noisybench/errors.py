@@ -34,3 +34,8 @@ class MethodError(UserError):
 
     def __init__(self, method: str, step: int, reason: str):
         super().__init__(f"method {method!r} failed at step {step}: {reason}")
+
+
+def one_line(error: Exception) -> str:
+    """What another library's error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -50,7 +50,11 @@ def test_seeds_are_paired_with_the_interval_of_a_paired_t_test():
 def test_other_noise_is_not_paired():
     records = [make_record("ce", noise_rate=0.2), make_record("elr", noise_rate=0.4)]
     assert "not paired" in paired_lines(records, ["A", "B"])[0]
-    assert [row[0] for row in fingerprint_rows(records)][:3] == ["same images? yes", "same noise? no", "same split? yes"]
+    assert [row[0] for row in fingerprint_rows(records)][:3] == [
+        "same images? yes",
+        "same noise? no",
+        "same split? yes",
+    ]
     assert "nothing but the seed" in paired_lines([make_record(), make_record(seed=1)], ["A", "B"])[0]
 
 

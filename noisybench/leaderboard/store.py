@@ -40,6 +40,13 @@ class Board:
             raise UserError(f"{problems[0]}{more}; `noisybench leaderboard validate {self.folder}` lists all")
         return records
 
+    def filed(self) -> Filed:
+        """What the board holds, to ask whether a record may join."""
+        filed = Filed(self.card)
+        for known in self.records():
+            filed.refusal(known)
+        return filed
+
     def add(self, files: list[Path]) -> list[RunRecord]:
         """File the records of these runs: all of them, or none if one is refused.
 
@@ -54,9 +61,7 @@ class Board:
 
     def add_records(self, records: list[tuple[RunRecord, str]]) -> list[RunRecord]:
         """File records that :func:`~noisybench.leaderboard.validate.read_record` has read, with where each is from."""
-        filed = Filed(self.card)
-        for known in self.records():
-            filed.refusal(known)
+        filed = self.filed()
         for record, source in records:
             reason = filed.refusal(record)
             if reason is not None:
