@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from noisybench import registry
 from noisybench.canonical import canonical_json
 from noisybench.cards import BenchmarkCard
 from noisybench.config import run_id_of
@@ -27,6 +28,8 @@ CONFIG_TYPES = {
     "epochs": int,
     "meta_size": int,
 }
+# What a run must not have changed unless the board's card says so: all of the data, as it is, with its own noise.
+WHOLE_DATA = {"limit_train": None, "image_size": None, "noise_seed": None}
 FRACTIONS = ("accuracy", "auroc", "memorised")
 LABEL_METRICS = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
 # Python's sum() rounds differently from 3.12 on; a digit that anybody changed is found by the hash before.
@@ -187,7 +190,8 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
         return f"{cell.label} is no cell of board {card.name!r} ({', '.join(known.label for known in cells)})"
     if not card.noise_rates and record.config["noise_rate"] != 0:
         return f"noise_rate is {record.config['noise_rate']}; this board's noise takes none"
-    return _overridden(required(card), record.config, "")
+    wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
+    return _overridden(wanted, record.config, "")
 
 
 def _overridden(wanted: dict[str, Any], config: dict[str, Any], prefix: str) -> str | None:
