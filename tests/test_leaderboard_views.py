@@ -131,6 +131,12 @@ def test_many_runs_have_thinner_curves_with_both_ends():
     assert data["hashes"][run["prints"]["weights"]] == record.fingerprints.weights
 
 
+def test_the_page_tells_nobodys_folders():
+    page = board_html(Standings(CARD, [make_record(output="/home/somebody/x", data_path="/data/private")]))
+    assert "somebody" not in page
+    assert "private" not in page
+
+
 def test_an_empty_board_is_drawn():
     standings = Standings(CARD, [])
     assert "0 runs" in board_markdown(standings)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisybench import registry
+from noisybench.config import ENVIRONMENT_FIELDS
 from noisybench.errors import UserError
 from noisybench.leaderboard.cells import Cell
 from noisybench.leaderboard.standings import RULES, Row, Scope, Standings
@@ -129,7 +130,7 @@ def _runs(standings: Standings) -> dict[str, Any]:
     points = max(20, min(POINTS, POINTS_OF_ALL // max(1, len(standings.records))))
     places = {cell: number for number, cell in enumerate(standings.covered)}
     for number, row in enumerate(standings.rows):
-        base = flatten(row.all_runs[0].config)
+        base = _science(row.all_runs[0])
         bases.append(base)
         for cell, records in row.runs.items():
             for record in records:
@@ -141,7 +142,7 @@ def _runs(standings: Standings) -> dict[str, Any]:
 
 def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], hashes: dict[str, int]) -> dict[str, Any]:
     prints = record.fingerprints.model_dump()
-    config = flatten(record.config)
+    config = _science(record)
     changed = [name for name in sorted(config.keys() | base.keys()) if config.get(name) != base.get(name)]
     curves = {}
     for name in CURVES:
@@ -165,6 +166,11 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
         "device": record.cost.device,
         "commit": record.git_commit,
     }
+
+
+def _science(record: RunRecord) -> dict[str, Any]:
+    """A run's settings without where its files lay: a published page tells nobody's folders."""
+    return flatten({name: value for name, value in record.config.items() if name not in ENVIRONMENT_FIELDS})
 
 
 def _grid(epochs: int, points: int) -> list[int]:
