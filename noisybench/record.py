@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noisybench.canonical import canonical_json
-from noisybench.errors import UserError
+from noisybench.errors import UserError, one_line
 from noisybench.files import write_json
 
 SCHEMA_VERSION = 1
@@ -77,10 +77,9 @@ class RunRecord(BaseModel):
     cost: Cost
     versions: dict[str, str]
     git_commit: str | None
-    sha256: str | None = Field(default=None, description="of the rest of the record's canonical JSON; set when stored")
 
     def content(self) -> dict[str, Any]:
-        """The record as plain JSON values, with its hash."""
+        """The record as it is stored: plain JSON values, and ``sha256`` over their canonical JSON."""
         content = self.model_dump(mode="json")
         return {**content, "sha256": content_hash(content)}
 
@@ -105,7 +104,7 @@ class RunRecord(BaseModel):
 
 
 def content_hash(content: dict[str, Any]) -> str:
-    """sha256 of a record's canonical JSON without its own ``sha256`` field.
+    """sha256 of a record's canonical JSON, without the ``sha256`` field that this is stored in.
 
     It finds damage and edits. Whoever forges a record can compute it too: only running again finds that.
     """
@@ -133,9 +132,9 @@ def parse_record(text: str, source: str) -> RunRecord:
             raise UserError(
                 f"{source}: a record of schema version {version}; this release reads {SCHEMA_VERSION}{hint}"
             )
-        stated, found = content.get("sha256"), content_hash(content)
+        stated, found = content.pop("sha256", None), content_hash(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not a record's JSON ({error or type(error).__name__})") from error
+        raise UserError(f"{source}: not a record's JSON ({one_line(error)})") from error
     if stated != found:
         raise UserError(
             f"{source}: the content does not match its sha256 (stated {str(stated)[:16]}, found {found[:16]}): "

@@ -46,7 +46,7 @@ def read_record(text: str, source: str) -> RunRecord:
         raise UserError(f"{source}: {len(text):,} characters; a record has at most {MAX_CHARACTERS:,}")
     record = parse_record(text, source)
     reason = _first_reason(record)
-    if reason is None and _without_space(text) != _without_space(canonical_json(record.model_dump(mode="json"))):
+    if reason is None and _without_space(text) != _without_space(canonical_json(record.content())):
         # Two texts can hold one value (0.10 and 0.1, a key given twice): only one of them is filed.
         reason = "not in the form that noisybench writes; take the result.json as the run wrote it"
     if reason is not None:
