@@ -178,7 +178,7 @@ class RunConfig(_Strict):
     @property
     def run_id(self) -> str:
         """16 hex digits: the sha256 of the canonical JSON of :meth:`science`."""
-        return hashlib.sha256(canonical_json(self.science()).encode()).hexdigest()[:16]
+        return run_id_of(self.science())
 
     @property
     def noise_key(self) -> int:
@@ -215,6 +215,16 @@ def _with_noise_file(given: dict[str, Any]) -> dict[str, Any]:
     if stated is not None and found != stated:
         raise UserError(f"noise_file {file}: the file was changed (sha256 {found[:16]}…, not {stated[:16]}…)")
     return {**given, "noise_file_sha256": found}
+
+
+def run_id_of(config: dict[str, Any]) -> str:
+    """The run id of a configuration stored as plain JSON values, with or without its environment fields.
+
+    The stored values are hashed as they are: no card is read and no method imported, so the id of an old record does
+    not move when a card does.
+    """
+    science = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
+    return hashlib.sha256(canonical_json(science).encode()).hexdigest()[:16]
 
 
 def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
