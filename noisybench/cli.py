@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from noisybench.cli_data import app as data_app
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def _listing(kind: str, title: str) -> typer.Typer:
     return listing
 
 
+app.add_typer(data_app, name="data")
 _listing("methods", "methods")
 _listing("datasets", "datasets")
 _listing("models", "models (noisybench's own; --model takes any timm name too)")
@@ -52,7 +54,10 @@ _listing("noises", "noise models")
 )
 def run(
     method: Annotated[str | None, typer.Option(help="A name from `noisybench methods`. [default: ce]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="A name from `noisybench datasets`. [default: digits]")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="A name from `noisybench datasets`, imagefolder:PATH or csv:FILE. [default: digits]"),
+    ] = None,
     noise: Annotated[str | None, typer.Option(help="A name from `noisybench noises`. [default: symmetric]")] = None,
     noise_rate: Annotated[float | None, typer.Option(help="In [0, 1). [default: 0.4]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of noise, split, weights and order. [default: 0]")] = None,
@@ -65,6 +70,13 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
     ruleset: Annotated[str | None, typer.Option(help="paper or blind settings. [default: paper]")] = None,
     data_path: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    clean_labels: Annotated[
+        Path | None, typer.Option(help="CSV (path,label) of checked images: the meta set and clean validation.")
+    ] = None,
+    memory_budget: Annotated[
+        int | None, typer.Option(help="MiB of decoded images kept in memory; larger sets stream. [default: 4096]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode streamed images. [default: 4]")] = None,
     limit_train: Annotated[int | None, typer.Option(help="Use so many training images (stratified).")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results. [default: runs/…]")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with any of these settings.")] = None,

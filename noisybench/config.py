@@ -95,8 +95,17 @@ class RunConfig(_Strict):
     augment: AugmentConfig = AugmentConfig()
     settings: dict[str, Any] = Field(default={}, description="the method's own settings")
 
+    clean_labels_sha256: str | None = Field(
+        default=None, description="content of the clean_labels file; found when the configuration is built"
+    )
+
     # Where and how it runs: none of these may change a result, so they are no part of the run id.
     data_path: Path | None = None
+    clean_labels: Path | None = Field(default=None, description="CSV of checked images: path (or index) and label")
+    memory_budget: int = Field(
+        default=4096, ge=0, description="MiB of decoded images to keep in memory; larger sets are streamed"
+    )
+    workers: int = Field(default=4, ge=0, description="processes that decode streamed images")
     output: Path | None = None
     wandb: bool = False
 
@@ -117,8 +126,10 @@ class RunConfig(_Strict):
         layers = [dataset_card.splits.model_dump(), dataset_card.defaults, recipe, of_protocol]
         if ruleset == "blind":
             layers.append(method_card.blind)
-        if given.get("noise") == "none":
-            layers.append({"noise_rate": 0.0})
+        if given.get("noise", dataset_card.defaults.get("noise")) == "none":
+            layers.append({"noise_rate": dataset_card.noise_rate or 0.0})
+        if given.get("clean_labels") is not None:
+            layers.append(_of_checked_labels(Path(given["clean_labels"]), given.get("clean_labels_sha256")))
         merged: dict[str, Any] = {}
         for layer in [*layers, given]:
             merged = merge(merged, layer)
@@ -141,7 +152,12 @@ class RunConfig(_Strict):
 
         if self.noise not in NOISES:
             raise unknown_name("noise", self.noise, NOISES)
-        if self.noise == "none" and self.noise_rate != 0:
+        labels = registry.dataset_card(self.dataset).labels
+        if self.noise != "none" and (labels == "noisy" or self.clean_labels is not None):
+            raise UserError(
+                f"noise {self.noise!r} on {self.dataset}, whose labels are noisy as they are: use --noise none"
+            )
+        if self.noise == "none" and self.noise_rate != 0 and labels == "clean":
             raise UserError(f"noise_rate {self.noise_rate} with noise 'none': give --noise-rate 0 or a noise")
         if self.optimizer.nesterov and self.optimizer.name != "sgd":
             raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {self.optimizer.name}")
@@ -162,7 +178,23 @@ class RunConfig(_Strict):
         return self.seed if self.noise_seed is None else self.noise_seed
 
 
-ENVIRONMENT_FIELDS = {"data_path", "output", "wandb"}
+ENVIRONMENT_FIELDS = {"data_path", "clean_labels", "memory_budget", "workers", "output", "wandb"}
+
+
+def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
+    """A fifth of the checked images is clean validation, the rest the meta set; and the file's hash."""
+    from noisybench.data.checked import content_hash, read_checked
+
+    checked = len(read_checked(file))
+    clean_val = checked // 5
+    found = content_hash(file)
+    if expected not in (None, found):
+        raise UserError(f"--clean-labels {file}: not the file this configuration was made with (its hash differs)")
+    return {
+        "clean_labels_sha256": found,
+        "meta_size": checked - clean_val,
+        "clean_val_size": clean_val,
+    }
 
 
 def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
