@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,6 +33,11 @@ class _Decoder(Dataset):
             return str(error)
 
 
+def usable_cores() -> int:
+    """Cores this process may use: more workers than that would only wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def feed(
     sources: Sequence[PixelSource], requests: Sequence[Request], device: torch.device, workers: int
 ) -> Iterator[tuple[Tensor | None, ...]]:
@@ -42,7 +48,8 @@ def feed(
     Args:
         sources: where rows are looked up.
         requests: rows of each source, request by request.
-        workers: processes that decode ahead; 0 decodes in this one. Not used where all sources are resident.
+        workers: processes that decode ahead, at most one for each core; 0 decodes in this one. Not used where all
+            sources are resident.
 
     Raises:
         UserError: an image cannot be decoded.
@@ -55,7 +62,7 @@ def feed(
             decoder,
             sampler=requests,
             batch_size=None,  # a request is a batch already
-            num_workers=min(workers, max(1, len(requests))),
+            num_workers=max(1, min(workers, len(requests), usable_cores())),
             prefetch_factor=BATCHES_AHEAD,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its base seed is not drawn from the global generator

@@ -1,4 +1,4 @@
-"""What a dataset on disk holds: names and labels of its images, read without decoding any, and what is wrong with it."""
+"""What a dataset on disk holds, read without decoding an image: names, labels, and what is wrong with them."""
 
 from __future__ import annotations
 

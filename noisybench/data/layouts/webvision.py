@@ -1,4 +1,4 @@
-"""mini-WebVision: the Google images of WebVision 1.0's first 50 classes (Li et al. 2017; the subset of Jiang et al. 2018)."""
+"""mini-WebVision: the Google images of the first 50 classes of WebVision 1.0 (Li et al. 2017)."""
 
 from __future__ import annotations
 
