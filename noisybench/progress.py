@@ -65,7 +65,7 @@ class ConsoleProgress(Progress):
             f"{len(splits.clean_val)} clean validation, {len(splits.test)} test images; output in {output}"
         )
         size = f"{dataset.decoded_bytes() / 2**20:.0f} MiB decoded, memory budget {config.memory_budget} MiB"
-        way = "images are resident" if dataset.resident else f"images are streamed by {config.workers} workers"
+        way = "images are resident" if dataset.resident else f"images are streamed by up to {config.workers} workers"
         self.say(f"{way} ({size})")
         self._epochs = config.epochs
         if self._console.is_terminal:

@@ -11,11 +11,11 @@ from PIL import Image
 from noisybench import registry
 
 
-def photo(file: Path, label: int, row: int, size: tuple[int, int] = (40, 30)) -> None:
-    """A JPEG whose colours depend on the label, with noise of its own."""
+def photo(file: Path, label: int, row: int, size: tuple[int, int] = (40, 30), *, spread: float = 0.0) -> None:
+    """A JPEG whose colours depend on the label, with noise of its own; ``spread`` makes classes overlap."""
     file.parent.mkdir(parents=True, exist_ok=True)
     drawn = np.random.default_rng(1000 * label + row)
-    colour = np.random.default_rng(label).integers(40, 216, 3)
+    colour = np.random.default_rng(label).integers(40, 216, 3) + drawn.normal(0, spread, 3)
     pixels = np.clip(colour + drawn.normal(0, 25, (size[1], size[0], 3)), 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(file, quality=90)
 
@@ -110,7 +110,7 @@ def photos(
             is_wrong = bool(drawn.random() < wrong)
             given = (label + 1 + int(drawn.integers(classes - 1))) % classes if is_wrong else label
             name = f"class{given}/{label}_{row}.jpg"
-            photo(root / name, label, row, (side + 8, side))
+            photo(root / name, label, row, (side + 8, side), spread=20.0)
             if row < checked:
                 rows.append((name, f"class{label}"))
             elif is_wrong:
