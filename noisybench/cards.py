@@ -144,13 +144,27 @@ class DatasetCard(Card):
         return self
 
 
-class BenchmarkCard(Card):
-    """A board: which cells are run and how they are compared."""
+class BoardClaim(Claim):
+    """A published number of a method that a board shows beside its own."""
 
-    datasets: list[str]
-    noises: list[str]
-    noise_rates: list[float]
-    methods: list[str]
-    seeds: int = 3
-    headline: str = "test_accuracy_last"
-    overrides: dict[str, Any] = {}
+    method: str
+
+
+class BenchmarkCard(Card):
+    """A board: which cells are run, under which rules, and how they are compared."""
+
+    datasets: list[str] = Field(min_length=1)
+    noises: list[str] = Field(min_length=1)
+    noise_rates: list[float] = Field(default=[], description="empty: the noise has no rate to choose")
+    methods: list[str] = Field(min_length=1, description="what a suite runs; a board takes records of any method")
+    seeds: int = Field(default=3, ge=1, description="how many a suite runs, counted from 0; a board takes any")
+    protocol: Literal["sealed", "authors"] = "sealed"
+    ruleset: Literal["paper", "blind"] = "paper"
+    model: str | None = Field(default=None, description="the backbone every run must use; the dataset's if not given")
+    epochs: int | None = Field(default=None, ge=1, description="what every run must train; the recipe's if not given")
+    headline: Literal[
+        "test_accuracy_last", "test_accuracy_last5", "test_accuracy_best_noisy_val", "test_accuracy_best_clean_val"
+    ] = Field(default="test_accuracy_last", description="the selection rule shown first; never the oracle")
+    baseline: str = Field(default="ce", description="the method that paired differences are taken to")
+    overrides: dict[str, Any] = Field(default={}, description="further configuration that every run must have")
+    claims: list[BoardClaim] = Field(default=[], description="published numbers besides those on the methods' cards")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noisybench import cli_data, cli_noise
+from noisybench import cli_data, cli_leaderboard, cli_noise
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -149,6 +149,10 @@ def new_method(
     from noisybench.skeleton import write_skeleton
 
     print(write_skeleton(name, output))
+
+
+app.add_typer(cli_leaderboard.app, name="leaderboard")
+app.command(help="Put runs side by side: configuration, noise and split, metrics.")(cli_leaderboard.compare)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 Layers, later ones win: the defaults below < the dataset card's defaults < the method card's recipe for that dataset
 (else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < what is given (a ``--config`` file, then the
-command line). The layers are applied whenever a :class:`RunConfig` is built, so Python and the command line give the same run.
+command line). The layers are applied whenever a :class:`RunConfig` is built, so Python and the command line give the
+same run.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ class RunConfig(_Strict):
     @property
     def run_id(self) -> str:
         """16 hex digits: the sha256 of the canonical JSON of :meth:`science`."""
-        return hashlib.sha256(canonical_json(self.science()).encode()).hexdigest()[:16]
+        return run_id_of(self.science())
 
     @property
     def noise_key(self) -> int:

@@ -25,7 +25,7 @@ class World:
         self.meta_share = 1.0  # its fraction of the present meta batch
 
     def begin_batch(self, rows: slice, size: int, meta_size: int) -> None:
-        """Told by the loader: this process has these rows of a batch of ``size``, with a meta batch of ``meta_size``."""
+        """Told by the loader: this process has these rows of a batch of ``size``, and a meta batch of ``meta_size``."""
         meta = self.part(meta_size)
         self.rows, self.share = rows, (rows.stop - rows.start) / size
         self.meta_share = (meta.stop - meta.start) / meta_size

@@ -35,3 +35,8 @@ class MethodError(UserError):
     def __init__(self, method: str, step: int, reason: str):
         super().__init__(f"method {method!r} failed at step {step}: {reason}")
         self.step, self.reason = step, reason
+
+
+def one_line(error: Exception) -> str:
+    """What another library's error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -29,10 +29,15 @@ def replace_file(file: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def json_text(value: Any) -> str:
+    """JSON as it is written here: indented, sorted keys, no NaN, ASCII, a newline at the end."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(file: Path, value: Any) -> None:
-    """Write JSON (indented, sorted keys, no NaN) in one piece."""
+    """Write JSON in one piece."""
     with replace_file(file) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(value), encoding="utf-8")
 
 
 def file_sha256(file: Path) -> str:

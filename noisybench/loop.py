@@ -114,12 +114,14 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
                 record(str(error)).save(output.result)
             raise
         result = record()
+        estimated = None
         if world.is_main:
             estimate = method.estimate_labels()
             if estimate is not None:
                 output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
+                estimated = estimate.soft_labels.argmax(1).cpu().numpy()
             result.save(output.result)
-        tracker.finish(result, data.noise)
+        tracker.finish(result, data.noise, data.given_labels, estimated)
     world.wait()
     progress.finish(result, output.path)
     return result

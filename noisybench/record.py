@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from noisybench.errors import UserError
+from noisybench.canonical import canonical_json
+from noisybench.errors import UserError, one_line
 from noisybench.files import write_json
 
 SCHEMA_VERSION = 1
@@ -76,9 +78,14 @@ class RunRecord(BaseModel):
     versions: dict[str, str]
     git_commit: str | None
 
+    def content(self) -> dict[str, Any]:
+        """The record as it is stored: plain JSON values, and ``sha256`` over their canonical JSON."""
+        content = self.model_dump(mode="json")
+        return {**content, "sha256": content_hash(content)}
+
     def save(self, file: Path) -> None:
         """Write the record in one piece."""
-        write_json(file, self.model_dump(mode="json"))
+        write_json(file, self.content())
 
     @classmethod
     def load(cls, file: Path) -> RunRecord:
@@ -88,20 +95,61 @@ class RunRecord(BaseModel):
             UserError: the file is missing or no record of a version this release reads.
         """
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise UserError(f"{file}: no such file") from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{file}: not JSON ({error})") from error
-        version = content.get("schema_version") if isinstance(content, dict) else None
+            raise UserError(f"{file}: not readable as text ({error})") from error
+        return parse_record(text, str(file))
+
+
+def content_hash(content: dict[str, Any]) -> str:
+    """sha256 of a record's canonical JSON, without the ``sha256`` field that this is stored in.
+
+    It finds damage and edits. Whoever forges a record can compute it too: only running again finds that.
+    """
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
+
+
+def parse_record(text: str, source: str) -> RunRecord:
+    """A record from its JSON text.
+
+    Args:
+        source: where the text is from, for the error.
+
+    Raises:
+        UserError: it is no record of a version this release reads, or was changed since it was written.
+    """
+    try:
+        content = json.loads(text, parse_constant=_no_number)
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        version = content.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise UserError(f"{file}: a record of schema version {version}; this release reads {SCHEMA_VERSION}")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{file}: not a run record: {place}: {first['msg']}") from error
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            hint = "; a newer noisybench wrote it: upgrade" if newer else ""
+            raise UserError(
+                f"{source}: a record of schema version {version}; this release reads {SCHEMA_VERSION}{hint}"
+            )
+        stated, found = content.pop("sha256", None), content_hash(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not a record's JSON ({one_line(error)})") from error
+    if stated != found:
+        raise UserError(
+            f"{source}: the content does not match its sha256 (stated {str(stated)[:16]}, found {found[:16]}): "
+            f"the record was changed or damaged; take the file that the run wrote"
+        )
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{source}: not a run record: {place}: {first['msg']}") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON; every value must be finite")
 
 
 def select(test: list[float], noisy_val: list[float] | None, clean_val: list[float] | None) -> dict[str, float | None]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
 
 from noisybench.config import RunConfig
+from noisybench.errors import one_line
 from noisybench.noise import NoiseArtifact
+from noisybench.output import OutputFolder
 from noisybench.progress import Progress
 from noisybench.record import RunRecord
 
@@ -20,6 +23,8 @@ class Tracker:
     def __init__(self, accelerator: Accelerator, config: RunConfig, output: Path, progress: Progress):
         self._accelerator = accelerator
         self._on = config.wandb
+        self._folder = OutputFolder(output)
+        self._say = progress.say
         if not config.wandb:
             return
         name = f"{config.method}-{config.dataset}-{config.noise}-{config.noise_rate:g}-seed{config.seed}"
@@ -28,18 +33,51 @@ class Tracker:
             accelerator.init_trackers(PROJECT, config=config.science(), init_kwargs={"wandb": options})
         except Exception as error:  # wandb raises its own kinds for a missing login, network or entity
             self._on = False
-            reason = " ".join(str(error).split())
-            progress.say(f"W&B is off for this run ({reason}); WANDB_MODE=offline logs without a login")
+            progress.say(f"W&B is off for this run ({one_line(error)}); WANDB_MODE=offline logs without a login")
 
     def log(self, row: dict[str, float | None], step: int) -> None:
         """One epoch's scalars."""
         if self._on:
             self._accelerator.log({name: value for name, value in row.items() if value is not None}, step=step)
 
-    def finish(self, record: RunRecord, noise: NoiseArtifact) -> None:
-        """The final metrics and fingerprints as the run's summary."""
-        if self._on:
-            tracked = self._accelerator.get_tracker("wandb", unwrap=True)
-            if self._accelerator.is_main_process:
-                tracked.summary.update({**record.metrics, "noise_sha256": noise.sha256})
-            self._accelerator.end_training()
+    def finish(
+        self, record: RunRecord, noise: NoiseArtifact, given_labels: np.ndarray, estimated_labels: np.ndarray | None
+    ) -> None:
+        """What stays of the run: its summary, the whole record, the noise artifact, and how often each label occurs.
+
+        Args:
+            record: as saved in the output folder.
+            given_labels, estimated_labels: n int64, of the noisy train set.
+        """
+        if not self._on:
+            return
+        if self._accelerator.is_main_process:
+            try:
+                self._log_results(record, noise, given_labels, estimated_labels)
+            except Exception as error:  # as above: what W&B raises must not cost the run its local record
+                self._say(f"W&B has not taken all of the results ({one_line(error)}); the local record is complete")
+        self._accelerator.end_training()
+
+    def _log_results(self, record, noise, given_labels, estimated_labels) -> None:
+        import wandb
+
+        run = self._accelerator.get_tracker("wandb", unwrap=True)
+        run.summary.update({**record.metrics, "noise_sha256": noise.sha256, "run_id": record.run_id})
+        histograms = {"labels/given": label_histogram(given_labels, noise.num_classes)}
+        if estimated_labels is not None:
+            histograms["labels/estimated"] = label_histogram(estimated_labels, noise.num_classes)
+        run.log({name: wandb.Histogram(np_histogram=histogram) for name, histogram in histograms.items()})
+        artifact = wandb.Artifact(
+            f"noise-{noise.sha256[:16]}",
+            type="noise",
+            metadata={"sha256": noise.sha256, "rule": noise.rule, **record.noise},
+        )
+        artifact.add_file(str(self._folder.noise))
+        run.log_artifact(artifact)
+        # `noisybench leaderboard pull` takes the record from this file, byte for byte.
+        run.save(str(self._folder.result), base_path=str(self._folder.path), policy="now")
+
+
+def label_histogram(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of each class (C int64) and the C + 1 edges between bins, class c in the middle of its bin."""
+    return np.bincount(labels, minlength=num_classes), np.arange(num_classes + 1) - 0.5

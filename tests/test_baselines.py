@@ -82,7 +82,7 @@ def test_finetune_switches_to_the_clean_set_for_its_last_epochs():
 def test_clean_baselines_declare_the_clean_set(tmp_path):
     for method in ("clean-only", "finetune"):
         record = digits_run(tmp_path, method, method=method, epochs=1)
-        assert record.information_used.clean_labels == 100
+        assert record.information_used.clean_labels == record.config["meta_size"] > 0
     assert digits_run(tmp_path, "gce", method="gce", epochs=1).information_used.clean_labels == 0
 
 
@@ -92,7 +92,7 @@ def test_cards_build_for_every_dataset_protocol_and_ruleset(method):
     assert card.title
     assert card.summary
     assert all(claim.protocol and claim.source for claim in card.claims)
-    assert set(card.recipes) <= set(card.recipe_sources) | {"default"}
+    assert set(card.recipes) <= set(card.recipe_sources) | {"default", "synthetic"}
     for dataset, protocol, ruleset in itertools.product(
         ("digits", "cifar10"), ("sealed", "authors"), ("paper", "blind")
     ):

@@ -87,9 +87,8 @@ def card(subject: Subject) -> None:
         for name in found.recipes:
             dataset, _, protocol = name.partition(":")
             if dataset == "default" or dataset in datasets:
-                given = {"method": subject.name, "noise": "none"} | (
-                    {} if dataset == "default" else {"dataset": dataset}
-                )
+                given = {"method": subject.name, "noise": "none"}
+                given |= {} if dataset == "default" else {"dataset": dataset}
                 build_config(given | ({"protocol": protocol} if protocol else {}))
         for dataset in datasets if found.blind else []:
             build_config({"method": subject.name, "dataset": dataset, "ruleset": "blind", "noise": "none"})

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from noisybench import registry
 from noisybench.config import merge, parse_override
-from noisybench.conformance.checks import CHECKS, Subject, trains
+from noisybench.conformance.checks import CHECKS, Subject, declarations, trains
 from noisybench.conformance.problem import Problem
 from noisybench.errors import UserError
 from noisybench.progress import console
@@ -60,7 +60,7 @@ def check_method(name: str, overrides: dict[str, Any] | None = None) -> Report:
             check(subject)
         except Problem as problem:
             problems.append(problem)
-            if check is trains:  # all that follows rests on a training
+            if check in (declarations, trains):  # what follows builds configurations, or rests on a training
                 break
     return Report(name, problems, time.perf_counter() - started)
 

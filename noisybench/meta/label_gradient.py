@@ -63,8 +63,8 @@ def label_meta_gradient(
 ) -> Tensor:
     """∂Lm/∂ℓ for one noisy batch and one clean batch. Call it in any training loop: ``ℓ -= β * gradient``.
 
-    Lc = mean over N·C of p·(log p − log(softmax(ℓ) + floor)); θ̂ = θ − α ∇θ Lc; Lm = cross-entropy of the meta batch at θ̂
-    (mean). With v = ∇θ̂ Lm and ṗ the derivative of p along v at θ, exactly ∂Lm/∂ℓ = α/(N·C) · (w∘ṗ − y·Σ_c w_c ṗ_c),
+    Lc = mean over N·C of p·(log p − log(softmax(ℓ) + floor)); θ̂ = θ − α ∇θ Lc; Lm = mean cross-entropy of the clean
+    batch at θ̂. With v = ∇θ̂ Lm and ṗ the derivative of p along v at θ, exactly ∂Lm/∂ℓ = α/(N·C) · (w∘ṗ − y·Σ_c w_c ṗ_c),
     w = y/(y + floor). Rows sum to 0.
 
     The model runs in the mode it is in. Its parameters, gradients, buffers and mode are left as they were.

@@ -1,9 +1,9 @@
 """The look-ahead tangent: the one primitive behind the meta-gradients of MSLG, L2R, Meta-Weight-Net and their kin.
 
 Where the inner loss is linear in its meta variable per sample, the outer gradient needs no second-order graph. With
-v = ∇ of the meta loss at the looked-ahead weights θ̂ = θ − α ∇θ L_inner, every such gradient is algebra on the noisy batch's
-logits o and their derivative ȯ = J_θ o · v along v: one Jacobian-vector product. Taking the outer gradient this way was
-published before by Taraday & Baskin, Enhanced Meta Label Correction, ICCV 2023.
+v = ∇ of the meta loss at the looked-ahead weights θ̂ = θ − α ∇θ L_inner, every such gradient is algebra on the noisy
+batch's logits o and their derivative ȯ = J_θ o · v along v: one Jacobian-vector product. Taking the outer gradient this
+way was published before by Taraday & Baskin, Enhanced Meta Label Correction, ICCV 2023.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ OWN_MODELS = {
     "noisybench_cnn8": "the MSLG paper's CIFAR-10 network: 6 convolutions (64, 128, 196) and 2 linear layers",
     "noisybench_mlp": "two hidden layers of 256, no BatchNorm",
     "noisybench_preact_resnet18": "pre-activation ResNet-18 for 32×32 images",
+    "noisybench_preact_resnet32": "pre-activation ResNet of depth 32 (32, 64, 128) for 32×32 images",
     "noisybench_resnet18": "ResNet-18 with a 3×3 stem for 32×32 images",
     "noisybench_resnet20": "the CIFAR ResNet of depth 20 (16, 32, 64)",
     "noisybench_resnet32": "the CIFAR ResNet of depth 32 (16, 32, 64)",

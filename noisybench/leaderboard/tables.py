@@ -1,0 +1,95 @@
+"""The tables of a board as text cells: what the terminal and Markdown show alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from noisybench.leaderboard.numbers import MISSING, mean_and_spread, percent, with_interval
+from noisybench.leaderboard.standings import RULES, Row, Scope, Standings
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Rows of equal information."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def board_tables(standings: Standings, rule: str) -> list[TextTable]:
+    """One table for each class of information, best first; a row that misses a cell has no rank and no mean."""
+    overall = standings.scope(standings.covered, rule)
+    single = [standings.scope([cell], rule) for cell in standings.covered]
+    columns = ["rank", "method", "mean over cells", "interquartile mean", f"paired with {standings.card.baseline}"]
+    columns += [f"P(better than {standings.card.baseline})", *(cell.label for cell in standings.covered)]
+    groups: dict[str, list[int]] = {}
+    for number, row in enumerate(standings.rows):
+        groups.setdefault(row.group, []).append(number)
+    return [
+        TextTable(
+            group,
+            columns,
+            [
+                _line(standings.rows[n], overall, n) + [_cell(scope, n) for scope in single]
+                for n in sorted(numbers, key=lambda n: _place(overall, n))
+            ],
+        )
+        for group, numbers in groups.items()
+    ]
+
+
+def _place(overall: Scope, number: int) -> tuple:
+    score = overall.scores.get(number)
+    return (1, 0.0, number) if score is None else (0, -score.mean.value, number)
+
+
+def _line(row: Row, overall: Scope, number: int) -> list[str]:
+    score = overall.scores.get(number)
+    if score is None:
+        return [MISSING, row.method, "cells missing", MISSING, MISSING, MISSING]
+    return [
+        str(score.rank),
+        row.method,
+        with_interval(score.mean),
+        with_interval(score.iqm),
+        with_interval(score.difference, signed=True),
+        MISSING if score.improvement is None else f"{score.improvement:.2f}",
+    ]
+
+
+def _cell(scope: Scope, number: int) -> str:
+    score = scope.scores.get(number)
+    return "missing" if score is None else mean_and_spread(score.mean.value, score.spread, score.runs)
+
+
+def claims_table(standings: Standings, rule: str) -> TextTable | None:
+    """Published numbers beside this board's; None if there are none."""
+    rows = []
+    for row in standings.rows:
+        for cell in row.runs:
+            claim = standings.claim(row, cell)
+            if claim is None:
+                continue
+            difference = standings.claim_difference(row, cell, rule)
+            numbers = [percent(claim.accuracy), with_interval(difference, signed=True)]
+            rows.append([row.method, cell.label, *numbers, claim.protocol, claim.source])
+    columns = ["method", "cell", "published", "difference", "protocol of the publication", "seen in"]
+    return TextTable("Published numbers", columns, rows) if rows else None
+
+
+def notes(standings: Standings, rule: str) -> list[str]:
+    """What a reader must know to read the tables."""
+    card = standings.card
+    lines = [
+        f"Test accuracy in per cent, selection rule: {RULES[rule]}. Protocol {card.protocol}, ruleset {card.ruleset}.",
+        "Cells: mean ± standard deviation (runs). Brackets: 95 % intervals; of means by stratified bootstrap, of "
+        f"paired differences (same seed, noise and split as {card.baseline}) by Student's t.",
+        "Rank: one plus the number of methods with equal information whose paired difference lies above 0 with its "
+        "whole interval; methods that cannot be told apart tie.",
+    ]
+    covered = f"Mean over cells: over the {len(standings.covered)} of {len(standings.cells)} cells that have runs"
+    if standings.empty:
+        covered += "; without runs: " + ", ".join(cell.label for cell in standings.empty)
+    lines.append(covered + ".")
+    return lines
