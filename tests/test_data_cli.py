@@ -144,3 +144,28 @@ def test_a_wrong_data_path_is_named(cli, tmp_path, what):
     code, _, err, _ = run(cli, tmp_path, "--dataset", "cifar10", "--data-path", folder, "--epochs", "1")
     assert code == 2 and PARQUET[what] in err and str(folder) in err
     assert err.strip().count("\n") == 0 and not (tmp_path / "run").exists()
+
+
+def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path):
+    root = trees.animal10n(tmp_path / "animals")
+    sizes = ("--set", "meta_size=0", "--set", "clean_val_size=0", "--set", "noisy_val_size=0", "--epochs", "1")
+    code, _, err, record = run(cli, tmp_path, "--dataset", "animal10n", "--data-path", root, *sizes)
+    assert code == 0, err
+    assert record["noise"]["kind"] == "none" and record["noise"]["achieved_rate"] is None
+    code, out, err = cli("noise", "estimate", tmp_path / "run")
+    assert code == 0, err
+    assert "anchor points: the true matrix is not known" in out and "mean absolute error" not in out
+
+
+def test_pixels_that_are_streamed_give_the_same_noise(cifar_like):
+    from noisybench.config import RunConfig
+    from noisybench.prepare import draw_noise, official_parts
+
+    asked = {"dataset": "cifar10", "data_path": cifar_like, "noise": "instance-dependent", "noise_rate": 0.3}
+    made = []
+    for budget in (0, 4096):
+        config = RunConfig(memory_budget=budget, **asked)
+        dataset = official_parts(config)
+        assert dataset.resident == (budget > 0)
+        made.append(draw_noise(config, dataset).sha256)
+    assert made[0] == made[1]
