@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Card(BaseModel):
@@ -69,6 +69,16 @@ class SplitSizes(BaseModel):
     clean_val_size: int
 
 
+class ExpectedFile(BaseModel):
+    """A list file or folder of a dataset as its authors distribute it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(description="relative to the dataset's folder")
+    what: str
+    entries: int | None = Field(default=None, description="lines, rows or images in the full dataset")
+
+
 class DatasetCard(Card):
     """What a dataset is and where a user gets it."""
 
@@ -76,24 +86,38 @@ class DatasetCard(Card):
         default=None,
         description="the dataset with the same images: its card and recipes serve where this one is silent",
     )
-    source: Literal["digits", "synthetic", "hub"] = Field(description="which loader reads it")
+    source: Literal[
+        "digits", "synthetic", "hub", "clothing1m", "food101n", "animal10n", "webvision", "imagefolder", "csv"
+    ] = Field(description="which loader reads it")
+    variant: str = Field(default="", description="which protocol of the source's layout")
     hub: str | None = Field(default=None, description="name on the Hugging Face Hub")
     image_column: str = "image"
     label_column: str = "label"
-    classes: list[str]
-    image_size: int
-    channels: int
-    train_size: int
-    test_size: int
+    classes: list[str] = Field(min_length=2)
+    superclass: dict[str, str] = Field(default={}, description="the superclass of each class")
+    image_size: int = Field(ge=1)
+    resize: int | None = Field(
+        default=None, description="photos: resize the shorter side to this, then crop the centre to image_size"
+    )
+    channels: Literal[1, 3]
+    train_size: int | None = Field(default=None, description="None: depends on the files")
+    test_size: int | None = None
+    clean_size: int | None = Field(default=None, description="images of the dataset's own clean part")
+    labels: Literal["clean", "noisy", "unknown"] = Field(
+        default="clean", description="what the shipped training labels are; unknown: a user's own folder"
+    )
+    noise_rate: float | None = Field(default=None, ge=0, lt=1, description="expected, where the labels are noisy")
+    noise_rate_source: str = ""
     mean: list[float]
     std: list[float]
     licence: str
     homepage: str
+    obtain: str = Field(default="", description="where a user gets it, and what to do with it")
+    files: list[ExpectedFile] = []
     splits: SplitSizes
     asymmetric: dict[str, str] = Field(
         default={}, description="asymmetric noise: a class's images take on the label of the named class"
     )
-    superclass: dict[str, str] = Field(default={}, description="the superclass of each class")
     orders: dict[str, str] = Field(
         default={}, description="known orders of the train part, by the sha256 of its labels (little-endian int64)"
     )
@@ -103,6 +127,21 @@ class DatasetCard(Card):
         "the sha256 of the train labels in the order they were made for",
     )
     defaults: dict[str, Any] = Field(default={}, description="configuration for this dataset, below any recipe")
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self):
+        classes = set(self.classes)
+        if len(classes) != len(self.classes):
+            raise ValueError("a class is named twice")
+        if self.superclass and set(self.superclass) != classes:
+            raise ValueError("superclass must name every class once")
+        if not {*self.asymmetric, *self.asymmetric.values()} <= classes:
+            raise ValueError("asymmetric names a class that does not exist")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError("mean and std need one value for each channel")
+        if self.resize is not None and self.resize < self.image_size:
+            raise ValueError("resize must not be smaller than image_size")
+        return self
 
 
 class BoardClaim(Claim):

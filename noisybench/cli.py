@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noisybench import cli_leaderboard, cli_noise
+from noisybench import cli_data, cli_leaderboard, cli_noise
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def _listing(kind: str, title: str) -> typer.Typer:
     return listing
 
 
+app.add_typer(cli_data.app, name="data")
 _listing("methods", "methods")
 _listing("datasets", "datasets")
 _listing("models", "models (noisybench's own; --model takes any timm name too)")
@@ -55,7 +56,10 @@ app.add_typer(cli_noise.app, name="noise")
 )
 def run(
     method: Annotated[str | None, typer.Option(help="A name from `noisybench methods`. [default: ce]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="A name from `noisybench datasets`. [default: digits]")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="A name from `noisybench datasets`, imagefolder:PATH or csv:FILE. [default: digits]"),
+    ] = None,
     noise: Annotated[
         str | None, typer.Option(help="KIND or KIND:FILE, KIND from `noisybench noises`. [default: symmetric]")
     ] = None,
@@ -70,6 +74,13 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
     ruleset: Annotated[str | None, typer.Option(help="paper or blind settings. [default: paper]")] = None,
     data_path: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    clean_labels: Annotated[
+        Path | None, typer.Option(help="CSV (path,label) of checked images: the meta set and clean validation.")
+    ] = None,
+    memory_budget: Annotated[
+        int | None, typer.Option(help="MiB of decoded images kept in memory; larger sets stream. [default: 4096]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode streamed images. [default: 4]")] = None,
     limit_train: Annotated[
         int | None, typer.Option(help="Use so many training images; held-out parts shrink alike.")
     ] = None,

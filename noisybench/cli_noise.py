@@ -25,6 +25,16 @@ def _config(**given: Any):
     return build_config({name: value for name, value in given.items() if value is not None})
 
 
+def _of_clean_labels(**given: Any):
+    """A configuration for work that starts from clean labels."""
+    from noisybench import registry
+
+    config = _config(**given, noise="none")
+    if registry.dataset_card(config.dataset).labels == "noisy":
+        raise UserError(f"--dataset {config.dataset}: its labels are noisy as they are; noise is made from clean ones")
+    return config
+
+
 def _writable(output: Path) -> None:
     """Find out before the work that its result cannot be stored."""
     if output.suffix != ".npz":
@@ -92,7 +102,7 @@ def import_(
     clean_column: Annotated[str, typer.Option(help="The column of clean labels.")] = "clean",
 ) -> None:
     _writable(output)
-    config = _config(dataset=dataset, noise="none", data_path=data_path, limit_train=limit_train)
+    config = _of_clean_labels(dataset=dataset, data_path=data_path, limit_train=limit_train)
 
     from noisybench.noise.report import print_summary
     from noisybench.noise.table_import import import_table
@@ -123,9 +133,8 @@ def student(
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation. [default: 0]")] = None,
 ) -> None:
     _writable(output)
-    config = _config(
+    config = _of_clean_labels(
         dataset=dataset,
-        noise="none",
         data_path=data_path,
         limit_train=limit_train,
         model=model,

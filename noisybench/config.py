@@ -82,7 +82,8 @@ class RunConfig(_Strict):
     limit_train: int | None = Field(
         default=None,
         ge=1,
-        description="use so many training images (stratified); sizes of held-out parts that are not given shrink alike",
+        description="use so many training images (stratified); sizes of held-out parts that are not given shrink "
+        "alike, where the dataset's card knows how many images there are",
     )
     meta_size: int = Field(ge=0)
     noisy_val_size: int = Field(ge=0)
@@ -104,9 +105,18 @@ class RunConfig(_Strict):
         default={}, validate_default=True, description="the method's own settings, with its defaults filled in"
     )
 
+    clean_labels_sha256: str | None = Field(
+        default=None, description="content of the clean_labels file; found when the configuration is built"
+    )
+
     # Where and how it runs: none of these may change a result, so they are no part of the run id.
     data_path: Path | None = None
     noise_file: Path | None = Field(default=None, description="the file that the noise model reads")
+    clean_labels: Path | None = Field(default=None, description="CSV of checked images: path (or index) and label")
+    memory_budget: int = Field(
+        default=4096, ge=0, description="MiB of decoded images to keep in memory; larger sets are streamed"
+    )
+    workers: int = Field(default=4, ge=0, description="processes that decode streamed images")
     output: Path | None = None
     wandb: bool = False
 
@@ -127,16 +137,20 @@ class RunConfig(_Strict):
         protocol = given.get("protocol", cls.model_fields["protocol"].default)
         of_protocol = _first_of(method_card.recipes, [f"{name}:{protocol}" for name in names])
         sizes = dataset_card.splits.model_dump()
-        if given.get("limit_train"):
+        if given.get("limit_train") and dataset_card.train_size is not None:
             sizes = {name: round(size * given["limit_train"] / dataset_card.train_size) for name, size in sizes.items()}
         layers = [sizes, dataset_card.defaults, recipe, of_protocol]
         if ruleset == "blind":
             layers.append(method_card.blind)
+        if given.get("clean_labels") is not None:
+            layers.append(_of_checked_labels(Path(given["clean_labels"]), given.get("clean_labels_sha256")))
         merged: dict[str, Any] = {}
         for layer in [*layers, given]:
             merged = merge(merged, layer)
-        if "noise_rate" not in given and not _takes_rate(merged.get("noise", cls.model_fields["noise"].default)):
-            merged["noise_rate"] = 0.0
+        noise = merged.get("noise", cls.model_fields["noise"].default)
+        if "noise_rate" not in given and not _takes_rate(noise):
+            # Of labels as shipped it is what the card expects; of a file, what the file will show.
+            merged["noise_rate"] = (dataset_card.noise_rate or 0.0) if noise == "none" else 0.0
         return merged
 
     @field_validator("settings", mode="after")
@@ -156,10 +170,15 @@ class RunConfig(_Strict):
 
         if self.noise not in NOISES:
             raise unknown_name("noise", self.noise, NOISES)
-        if self.noise == "none" and self.noise_rate != 0:
+        labels = registry.dataset_card(self.dataset).labels
+        if self.noise != "none" and (labels == "noisy" or self.clean_labels is not None):
+            raise UserError(
+                f"noise {self.noise!r} on {self.dataset}, whose labels are noisy as they are: use --noise none"
+            )
+        if self.noise == "none" and self.noise_rate != 0 and labels == "clean":
             raise UserError(f"noise_rate {self.noise_rate} with noise 'none': give --noise-rate 0 or a noise")
         kind = NOISES[self.noise]
-        if not kind.rated and self.noise_rate != 0:
+        if not kind.rated and self.noise != "none" and self.noise_rate != 0:
             raise UserError(
                 f"noise_rate {self.noise_rate} with noise {self.noise!r}: its rate is that of its file; leave it out"
             )
@@ -186,7 +205,15 @@ class RunConfig(_Strict):
         return self.seed if self.noise_seed is None else self.noise_seed
 
 
-ENVIRONMENT_FIELDS = {"data_path", "noise_file", "output", "wandb"}
+ENVIRONMENT_FIELDS = {
+    "data_path",
+    "noise_file",
+    "clean_labels",
+    "memory_budget",
+    "workers",
+    "output",
+    "wandb",
+}
 
 
 def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
@@ -225,6 +252,22 @@ def run_id_of(config: dict[str, Any]) -> str:
     """
     science = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
     return hashlib.sha256(canonical_json(science).encode()).hexdigest()[:16]
+
+
+def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
+    """A fifth of the checked images is clean validation, the rest the meta set; and the file's hash."""
+    from noisybench.data.checked import content_hash, read_checked
+
+    checked = len(read_checked(file))
+    clean_val = checked // 5
+    found = content_hash(file)
+    if expected not in (None, found):
+        raise UserError(f"--clean-labels {file}: not the file this configuration was made with (its hash differs)")
+    return {
+        "clean_labels_sha256": found,
+        "meta_size": checked - clean_val,
+        "clean_val_size": clean_val,
+    }
 
 
 def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:

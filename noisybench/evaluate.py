@@ -10,18 +10,13 @@ from noisybench.data.loader import Stream
 from noisybench.distributed import World
 from noisybench.methods.base import LabelEstimate, Method
 
-EVAL_BATCH = 1024
-
 
 @torch.no_grad()
 def accuracies(method: Method, stream: Stream, world: World) -> dict[str, float]:
     """The fraction of a stream each head of the method gets right. Every sample counts once, over all processes."""
     method.set_mode(training=False)
-    mine = range(len(stream))[world.part(len(stream))]
     correct = torch.zeros(len(method.heads), dtype=torch.int64, device=stream.labels.device)
-    for start in range(mine.start, mine.stop, EVAL_BATCH):
-        rows = slice(start, min(start + EVAL_BATCH, mine.stop))
-        images = stream.images(rows)
+    for rows, images in stream.sweep(world.part(len(stream))):
         for number, head in enumerate(method.heads):
             correct[number] += (method.predict(images, head).argmax(1) == stream.labels[rows]).sum()
     method.set_mode(training=True)
@@ -29,19 +24,21 @@ def accuracies(method: Method, stream: Stream, world: World) -> dict[str, float]
     return {head: total / len(stream) for head, total in zip(method.heads, totals, strict=True)}
 
 
-def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray | None) -> dict[str, float | None]:
     """How good the estimated training labels are.
 
     Args:
         estimate: the method's belief.
         given: n int64, noisy labels.
-        true: n int64, clean labels, which only the benchmark knows.
+        true: n int64, clean labels, which only the benchmark knows; None where nobody knows them.
 
     Returns:
         ``label_accuracy_given``, ``label_accuracy_estimated`` and ``noise_detection_auroc`` (the probability that a
         wrongly labelled sample is more suspicious than a rightly labelled one, ties counted half; None if the labels
-        are all right or all wrong).
+        are all right or all wrong). All None where the true labels are unknown.
     """
+    if true is None:
+        return dict.fromkeys(("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc"))
     from sklearn.metrics import roc_auc_score
 
     wrong = given != true
@@ -60,12 +57,12 @@ class TrainingMeter:
     """Running means over an epoch's training steps, kept on the device: no step waits for the host.
 
     Besides the loss: accuracy of the train-mode predictions against the given and the true labels, and how much of
-    the wrongly labelled part is memorised (predicted as its wrong label).
+    the wrongly labelled part is memorised (predicted as its wrong label); the last two where true labels are known.
     """
 
-    def __init__(self, given: Tensor, true: Tensor, world: World):
+    def __init__(self, given: Tensor, true: Tensor | None, world: World):
         self._given, self._true, self._world = given, true, world
-        self._wrong = given != true
+        self._wrong = None if true is None else given != true
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=given.device)
@@ -83,6 +80,8 @@ class TrainingMeter:
             predicted = output.logits.argmax(1)
             hits_given = predicted == self._given[batch.index]
             self._accumulate("train_accuracy_given", hits_given.sum(), rows)
+            if self._true is None:
+                return
             self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum(), rows)
             wrong = self._wrong[batch.index]
             self._accumulate("memorised", (hits_given & wrong).sum(), wrong.sum())

@@ -29,13 +29,11 @@ class FinishedRun:
     on_device: Streams
 
     @torch.no_grad()
-    def predict_train_set(self, batch_size: int = 1024) -> torch.Tensor:
+    def predict_train_set(self) -> torch.Tensor:
         """The headline network's class probabilities (n×C) on the noisy train set, in its order, not augmented."""
         self.method.set_mode(training=False)
         train, head = self.on_device.train, self.method.heads[0]
-        starts = range(0, len(train), batch_size)
-        rows = [self.method.predict(train.images(slice(start, start + batch_size)), head) for start in starts]
-        return torch.cat(rows)
+        return torch.cat([self.method.predict(images, head) for _, images in train.sweep(slice(None))])
 
 
 def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
@@ -61,8 +59,9 @@ def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
     if not checkpoints:
         raise UserError(f"{folder}: the run's checkpoints are gone; its networks cannot be loaded")
     saved = state.load_checkpoint(checkpoints[-1])
-    # The labels are the run's own, from its folder: a file they were once made from need not be there any more.
-    stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}
+    if stored.get("noise") != "none":  # else the labels are the dataset's own
+        # The labels are the run's own, from its folder: a file they were once made from need not be there any more.
+        stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}
     if data_path is not None:
         stored["data_path"] = data_path
     config = build_config(stored)

@@ -38,7 +38,7 @@ def _datasets():
     rows = [
         (
             c.name,
-            f"{c.train_size:,} / {c.test_size:,}",
+            " / ".join("?" if size is None else f"{size:,}" for size in (c.train_size, c.test_size)),
             str(len(c.classes)),
             f"{c.image_size}×{c.image_size}",
             c.title,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,8 +37,9 @@ KEPT_CHECKPOINTS = 2
 def default_output(config: RunConfig) -> Path:
     """Where a run goes if nothing is said: ``runs/`` below the working directory, named by what it is."""
     rate = f"{config.noise}-{config.noise_rate:g}"
-    method = config.method.replace(":", ".")  # package.module:Class; no file system dislikes a dot
-    return Path("runs") / f"{method}-{config.dataset}-{rate}-seed{config.seed}-{config.run_id[:8]}"
+    method = config.method.replace(":", ".")  # package.module:Class
+    name = f"{method}-{config.dataset}-{rate}-seed{config.seed}-{config.run_id[:8]}"
+    return Path("runs") / re.sub(r"[^\w.-]+", "-", name)  # own datasets are named by a path
 
 
 def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = None) -> RunRecord:
@@ -116,7 +118,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
         if world.is_main:
             estimate = method.estimate_labels()
             if estimate is not None:
-                output.write_labels(data.splits.train, data.given_labels, estimate)
+                output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
                 estimated = estimate.soft_labels.argmax(1).cpu().numpy()
             result.save(output.result)
         tracker.finish(result, data.noise, data.given_labels, estimated)
@@ -146,7 +148,7 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Train one epoch; its means, by name."""
     started = time.perf_counter()
-    true = torch.from_numpy(data.true_labels).to(loader.train.device)
+    true = None if data.true_labels is None else torch.from_numpy(data.true_labels).to(loader.train.device)
     meter = TrainingMeter(loader.train.labels, true, world)
     for step in training_steps(config, method, loader, world, epoch, past.step):
         meter.add(step.batch, step.output)
@@ -223,7 +225,20 @@ def build(
     card = data.dataset.card
     method_class = registry.load_method(config.method)
     if "meta_set" in method_class.needs and on_device.meta is None:
-        raise UserError(f"method {config.method!r} needs a clean meta set, and meta_size is 0")
+        raise UserError(
+            f"method {config.method!r} needs a clean meta set, and meta_size is 0: give --meta-size, or --clean-labels "
+            f"where true labels are unknown"
+        )
+    if data.true_labels is None and "transition_matrix" in method_class.needs:
+        raise UserError(
+            f"method {config.method!r} needs the transition matrix, which nobody knows for the labels of "
+            f"{config.dataset}"
+        )
+    if data.true_labels is None and "noise_rate" in method_class.needs and data.noise_rate == 0:
+        raise UserError(
+            f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
+            f"give your estimate as --noise-rate"
+        )
     loader = TrainLoader(
         on_device.train,
         on_device.meta if "meta_set" in method_class.needs else None,
@@ -247,6 +262,7 @@ def build(
     def initialise(number: int):
         return create_network(model, **arguments, number=number)
 
+    matrix = data.train_transition_matrix()
     context = Context(
         num_classes=data.dataset.num_classes,
         given_labels=on_device.train.labels,
@@ -261,9 +277,9 @@ def build(
         train=on_device.train,
         initialise=initialise,
         priors={
-            "noise_rate": data.noise.requested_rate,
+            "noise_rate": data.noise_rate,
             "noise_kind": data.noise.kind,
-            "transition_matrix": torch.from_numpy(data.train_transition_matrix()),
+            "transition_matrix": torch.from_numpy(matrix) if matrix is not None else None,
         },
     )
     try:
@@ -342,8 +358,9 @@ def _record(
         noise={
             "kind": data.noise.kind,
             "rule": data.noise.rule,
-            "requested_rate": data.noise.requested_rate,
-            "achieved_rate": data.noise.achieved_rate,
+            "requested_rate": data.noise.requested_rate if data.achieved_rate is not None else None,
+            "expected_rate": data.noise_rate,
+            "achieved_rate": data.achieved_rate,
             "achieved_rate_train_set": data.train_noise_rate,
         },
         metrics=metrics,

@@ -79,20 +79,25 @@ class OutputFolder:
         with replace_file(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
-    def write_labels(self, sample: np.ndarray, given: np.ndarray, estimate: LabelEstimate) -> None:
+    def write_labels(
+        self, sample: np.ndarray, given: np.ndarray, estimate: LabelEstimate, files: list[str] | None = None
+    ) -> None:
         """Write the training labels' estimates, most suspicious first.
 
         Args:
             sample: n int64, the dataset's own indices.
             given: n int64, labels the samples came with.
+            files: n names of the image files, where images are files.
         """
         suspicion = estimate.suspicion.double().cpu().numpy()
         soft = estimate.soft_labels.float().cpu().numpy()
         order = np.lexsort((sample, -suspicion))
         soft = soft[order]
+        named = {} if files is None else {"file": [files[row] for row in order]}
         table = pa.table(
             {
                 "index": sample[order],
+                **named,
                 "given_label": given[order],
                 "estimated_label": soft.argmax(1),
                 "soft_label": pa.FixedSizeListArray.from_arrays(soft.reshape(-1), soft.shape[1]),

@@ -52,16 +52,20 @@ class ConsoleProgress(Progress):
         self._bar: Bar | None = None
 
     def start(self, config, data, output, device) -> None:
-        splits = data.splits
-        self.say(
-            f"{config.method} on {config.dataset}, {data.noise.kind} noise {data.noise.requested_rate:g} "
-            f"(achieved {data.train_noise_rate:.4f} in the train set), model {config.model}, seed {config.seed}, "
-            f"{device}"
-        )
+        splits, dataset = data.splits, data.dataset
+        if data.train_noise_rate is None:
+            noise = "labels as shipped (true noise rate unknown)"
+        else:
+            achieved = f"achieved {data.train_noise_rate:.4f} in the train set"
+            noise = f"{data.noise.kind} noise {data.noise.requested_rate:g} ({achieved})"
+        self.say(f"{config.method} on {config.dataset}, {noise}, model {config.model}, seed {config.seed}, {device}")
         self.say(
             f"{len(splits.train)} noisy train, {len(splits.meta)} clean meta, {len(splits.noisy_val)} noisy and "
             f"{len(splits.clean_val)} clean validation, {len(splits.test)} test images; output in {output}"
         )
+        size = f"{dataset.decoded_bytes() / 2**20:.0f} MiB decoded, memory budget {config.memory_budget} MiB"
+        way = "images are resident" if dataset.resident else f"images are streamed by up to {config.workers} workers"
+        self.say(f"{way} ({size})")
         self._epochs = config.epochs
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

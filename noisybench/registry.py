@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from noisybench.cards import BenchmarkCard, Card, DatasetCard, MethodCard
 from noisybench.errors import UserError, unknown_name
+from noisybench.own import is_own, own_card
 
 if TYPE_CHECKING:
     from noisybench.methods.base import Method
@@ -168,9 +169,13 @@ def method_card(name: str) -> MethodCard:
 
 
 @functools.cache
-def dataset_card(name: str) -> DatasetCard:
-    """The card of a dataset."""
+def _dataset_card(name: str) -> DatasetCard:
     return _load_card("datasets", name, DatasetCard)
+
+
+def dataset_card(name: str) -> DatasetCard:
+    """The card of a dataset; for ``imagefolder:PATH`` and ``csv:FILE`` it is built from what is there."""
+    return own_card(name) if is_own(name) else _dataset_card(name)
 
 
 @functools.cache

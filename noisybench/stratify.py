@@ -25,12 +25,14 @@ def largest_remainder(shares: np.ndarray, total: int, generator: np.random.Gener
 
 def stratified_draw(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
     """Draw ``size`` rows without replacement, each class in proportion to its number (int64, in class order)."""
+    if not size:
+        return np.empty(0, dtype=np.int64)
     classes, class_sizes = np.unique(labels, return_counts=True)
     quotas = largest_remainder(class_sizes * (size / len(labels)), size, generator)
     drawn = [
         generator.permutation(np.flatnonzero(labels == c))[:quota] for c, quota in zip(classes, quotas, strict=True)
     ]
-    return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64)
+    return np.concatenate(drawn)
 
 
 def limited_rows(labels: np.ndarray, size: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def main(folder: Path, figure_file: Path) -> None:
     axes = samples.subplots(2, SHOWN, gridspec_kw={"height_ratios": [1.1, 1]})
     for (top, bottom), row in zip(axes.T, rows, strict=True):
         index, given, soft = table["index"][row], table["given_label"][row], np.array(table["soft_label"][row])
-        top.imshow(data.dataset.train.pixels[index, 0], cmap="gray_r")
+        top.imshow(data.dataset.train.pixels[index : index + 1][0, 0], cmap="gray_r")
         top.set_title(f"given {given}\ntrue {true[index]}", fontsize=9)
         top.axis("off")
         colours = ["tab:red" if c == given else "tab:green" if c == true[index] else "0.6" for c in range(len(soft))]

@@ -7,10 +7,13 @@ import json
 import pytest
 from records import make_board, make_record
 
+from noisybench import registry
 from noisybench.cards import BenchmarkCard
 from noisybench.config import run_id_of
 from noisybench.errors import UserError
 from noisybench.files import json_text
+from noisybench.leaderboard.pagedata import page_data
+from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.store import boards_in, fitting_board, open_board
 from noisybench.leaderboard.validate import misfit, read_record
 from noisybench.record import RunRecord, content_hash
@@ -253,3 +256,24 @@ def test_add_and_show_and_build_from_the_command_line(cli, tmp_path):
     assert cli("leaderboard", "show", "cifar10n", "--root", root)[0] == 2
     assert cli("leaderboard", "show", "digits-quick", "--root", root, "--rule", "best")[0] == 2
     assert cli("leaderboard", "add", tmp_path / "none", "--root", root)[0] == 2
+
+
+def shipped(**noise):
+    """A record on Food-101N, of whose labels nobody knows how many are wrong."""
+    splits = registry.dataset_card("food101n").splits.model_dump()
+    changes = {"dataset": "food101n", "noise": "none", "model": "resnet50.tv_in1k", "pretrained": True, **splits}
+    record = make_record(noise_rate=0.2, epochs=10, **changes)
+    unknown = {"requested_rate": None, "achieved_rate": None, "achieved_rate_train_set": None}
+    used = record.information_used.model_copy(update={"pretrained_weights": True})
+    return record.model_copy(update={"noise": {**record.noise, **unknown, **noise}, "information_used": used})
+
+
+def test_labels_as_shipped_have_no_known_rate_but_an_expected_one():
+    card = registry.benchmark_card("food101n")
+    record = shipped()
+    assert read_record(json_text(record.content()), "x") == record
+    assert misfit(card, record) is None
+    told = record.model_copy(update={"config": {**record.config, "noise_rate": 0.5}})
+    assert "expected of the labels is 0.2" in misfit(card, told)
+    cell = page_data(Standings(card, [record]))["cells"][0]
+    assert (cell["achieved"], cell["rate"]) == (None, None)

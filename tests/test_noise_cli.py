@@ -181,6 +181,43 @@ def test_cifar10n_is_cifar10_with_human_labels(cli, tmp_path):
     assert ours.model_dump(exclude={"dataset"}) == theirs.model_dump(exclude={"dataset"})
 
 
+def test_cifar100n_is_cifar100_with_human_labels(cli):
+    from noisybench import registry
+
+    base, card = registry.dataset_card("cifar100"), registry.dataset_card("cifar100n")
+    assert (card.name, card.defaults["noise"]) == ("cifar100n", "human")
+    assert len(card.classes) == 100 and len(set(card.superclass.values())) == 20
+    inherited = ("source", "hub", "classes", "superclass", "orders", "splits", "mean", "std")
+    assert all(getattr(card, name) == getattr(base, name) for name in inherited)
+    assert "CC BY-NC 4.0" in card.licence and card.homepage.endswith("UCSC-REAL/cifar-10-100n")
+    assert "reads a file: give --noise human:FILE" in refused(cli("run", "--dataset", "cifar100n"))
+    ours = RunConfig(dataset="cifar100n", noise="symmetric", noise_rate=0.2)
+    theirs = RunConfig(dataset="cifar100", noise="symmetric", noise_rate=0.2)
+    assert ours.model_dump(exclude={"dataset"}) == theirs.model_dump(exclude={"dataset"})
+
+
+def test_noise_is_made_from_clean_labels_only(cli, tmp_path):
+    output = tmp_path / "out.npz"
+    result = cli("noise", "student", "--dataset", "clothing1m", "--data-path", tmp_path, "--output", output)
+    assert "clothing1m: its labels are noisy as they are" in refused(result)
+    result = cli("noise", "import", tmp_path / "t.csv", "--dataset", "animal10n", "--output", output)
+    assert "animal10n: its labels are noisy as they are" in refused(result)
+
+
+def test_the_rate_of_labels_as_shipped_is_what_the_card_expects():
+    assert RunConfig(dataset="food101n").noise == "none" and RunConfig(dataset="food101n").noise_rate == 0.2
+    assert RunConfig(dataset="food101n", noise_rate=0.3).noise_rate == 0.3  # a user's own estimate
+    assert RunConfig(dataset="cifar100", noise="none").noise_rate == 0.0
+
+
+def test_limit_train_shrinks_held_out_parts_where_the_card_knows_the_size():
+    limited = RunConfig(dataset="clothing1m", limit_train=100_000)
+    whole = RunConfig(dataset="clothing1m")
+    assert limited.meta_size == round(whole.meta_size / 10)
+    own = RunConfig(dataset="food101n", limit_train=1000)  # how many images there are depends on the files
+    assert own.meta_size == RunConfig(dataset="food101n").meta_size
+
+
 def test_human_labels_joined_to_a_reordered_copy_are_refused(cli, cifar_like, tmp_path):
     """The stand-in's image k has label k mod 10; human labels for that order are taken, for any other refused."""
     clean = np.arange(300) % 10

@@ -21,6 +21,7 @@ from noisybench.methods.base import Settings
 
 INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
 LEARNED = 0.5  # test accuracy with 10 classes; a network that learns nothing gets about 0.1, at most 0.3
+STRENGTHS = ("weak", "strong")
 BOUNDARY, MID_EPOCH = 2, (1, 1)  # states are saved before epoch 2 starts, and after 1 step of epoch 1
 
 
@@ -58,8 +59,11 @@ def declarations(subject: Subject) -> None:
         raise Problem("declarations", f"needs names {sorted(unknown)[0]!r}; known: {', '.join(sorted(INFORMATION))}")
     if not isinstance(method.heads, tuple) or not method.heads or len(set(method.heads)) != len(method.heads):
         raise Problem("declarations", f"heads is {method.heads!r}: give a tuple of different names, the headline first")
-    if not isinstance(method.views, int) or method.views < 1:
-        raise Problem("declarations", f"views is {method.views!r}: give a whole number from 1")
+    if not _views_are_known(method.views):
+        strengths = " and ".join(map(repr, STRENGTHS))
+        raise Problem(
+            "declarations", f"views is {method.views!r}: give a whole number from 1, or a tuple of {strengths}"
+        )
     if not method.forward_equivalents > 0:
         raise Problem("declarations", f"forward_equivalents is {method.forward_equivalents!r}: give a positive number")
     if not issubclass(method.Settings, Settings):
@@ -67,6 +71,12 @@ def declarations(subject: Subject) -> None:
     required = [name for name, field in method.Settings.model_fields.items() if field.is_required()]
     if required:
         raise Problem("declarations", f"setting {required[0]!r} has no default")
+
+
+def _views_are_known(views: Any) -> bool:
+    if isinstance(views, tuple):
+        return len(views) > 0 and set(views) <= set(STRENGTHS)
+    return isinstance(views, int) and views >= 1
 
 
 def card(subject: Subject) -> None:

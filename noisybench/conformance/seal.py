@@ -55,7 +55,7 @@ def reachable_secret(method: Method, data: RunData) -> str | None:
         "the true labels of the official train set": data.dataset.train.labels,
         "the test set's labels": data.dataset.test.labels,
     }
-    test_pixels = data.dataset.test.pixels
+    test_pixels = data.dataset.test.pixels[:].numpy()
     seen: set[int] = set()
     queue: list[tuple[str, Any]] = [("method", method)]
     while queue:
@@ -69,7 +69,7 @@ def reachable_secret(method: Method, data: RunData) -> str | None:
             return f"{place} (a {type(value).__name__} of the benchmark)"
         if isinstance(value, np.ndarray | Tensor):
             array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-            if array.ndim == 4 and array.shape == tuple(test_pixels.shape) and np.array_equal(array, test_pixels):
+            if array.ndim == 4 and array.shape == test_pixels.shape and np.array_equal(array, test_pixels):
                 return f"{place} (the test images)"
             for what, secret in secrets.items():
                 if array.shape == secret.shape and np.array_equal(array, secret):

@@ -148,7 +148,7 @@ class Trial:
 
     def _input_tensors(self) -> list[Tensor]:
         sets = [self.streams.train] + [self.streams.meta] * (self.streams.meta is not None)
-        return [tensor.clone() for part in sets for tensor in (part.pixels, part.labels, part.sample)]
+        return [tensor.clone() for part in sets for tensor in (part.pixels[:], part.labels, part.sample)]
 
     def _look_at(self, done: Step) -> None:
         """Check one step's output."""

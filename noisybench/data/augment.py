@@ -48,6 +48,10 @@ class Augmenter:
             images = torch.where((draws[:, 3] < 0.5)[:, None, None, None], images.flip(2), images)
         return images
 
+    def key(self, occasion: tuple[int, ...]) -> tuple:
+        """Arguments of :func:`rng.key` for further draws of an occasion, before the sample."""
+        return self._seed, f"{self._purpose}-strong", *occasion
+
     def _table(self, occasion: tuple[int, ...]) -> Tensor:
         if occasion not in self._tables:
             while len(self._tables) >= KEPT_TABLES:
@@ -55,6 +59,31 @@ class Augmenter:
             draws = rng.uniforms((self._num_samples, DRAWS), self._seed, self._purpose, *occasion)
             self._tables[occasion] = torch.from_numpy(draws).to(self._device)
         return self._tables[occasion]
+
+
+def strengthen(images: Tensor, sample: Tensor, key: tuple) -> Tensor:
+    """RandAugment (Cubuk et al. 2020; torchvision's, two operations of magnitude 9) of every image by itself.
+
+    torchvision draws from the global CPU generator: it is set from each sample's own key and put back afterwards, so
+    that neither the batch nor the number of workers can change what a sample gets.
+
+    Args:
+        images: N×C×H×W uint8.
+        sample: N int64, the dataset's own indices.
+        key: arguments of :func:`rng.key` before the sample.
+    """
+    from torchvision.transforms.v2 import RandAugment
+
+    augment = RandAugment()
+    before = torch.get_rng_state()
+    try:
+        strong = []
+        for image, number in zip(images, sample.tolist(), strict=True):
+            torch.default_generator.manual_seed(rng.key(*key, number))
+            strong.append(augment(image))
+    finally:
+        torch.set_rng_state(before)
+    return torch.stack(strong)
 
 
 def crop(images: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,24 +1,24 @@
 """Datasets in the Hub's form: by name from the Hugging Face Hub, or from a local folder of Parquet or Arrow files.
 
-Images are decoded once; the decoded uint8 tensor is kept in a cache file, keyed by the source's fingerprint and checked
-against its own hash when it is read.
+Where the decoded set is resident it is decoded once; the uint8 tensor is kept in a cache file, keyed by the source's
+fingerprint and the preprocessing, and checked against its own hash when it is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from noisybench.cards import DatasetCard
+from noisybench.data.decode import Preprocess
+from noisybench.data.source import HubColumn, ResidentPixels, StreamedPixels
 from noisybench.errors import UserError
 from noisybench.files import replace_file
 
@@ -28,25 +28,42 @@ def cache_folder() -> Path:
     return Path(os.environ.get("NOISYBENCH_CACHE") or Path.home() / ".cache" / "noisybench")
 
 
-def load_hub(card: DatasetCard, data_path: Path | None):
-    """The train and test parts as pairs (pixels N×C×H×W uint8, labels N int64).
+def open_hub(
+    card: DatasetCard, data_path: Path | None, preprocess: Preprocess
+) -> list[tuple[StreamedPixels, np.ndarray]]:
+    """The train and test parts as pairs (pixels, still encoded; labels N int64).
 
     Raises:
-        UserError: the folder, a split, a column or an image is missing or unreadable.
+        UserError: the folder, a split or a column is missing or unreadable, or a label is out of range.
     """
     splits = _open(card, data_path)
+    source = f"--data-path {data_path}" if data_path else f"dataset {card.name}"
     parts = []
     for name in ("train", "test"):
         if name not in splits:
-            raise UserError(
-                f"{_source(card, data_path)}: no {name!r} split; found {', '.join(sorted(splits)) or 'none'}"
-            )
-        parts.append(_decoded(card, splits[name], f"{_source(card, data_path)}, {name}"))
+            raise UserError(f"{source}: no {name!r} split; found {', '.join(sorted(splits)) or 'none'}")
+        part, where = splits[name], f"{source}, {name}"
+        for column in (card.image_column, card.label_column):
+            if column not in part.column_names:
+                raise UserError(f"{where}: no column {column!r}; found {', '.join(part.column_names)}")
+        key = f"{card.name}-{part._fingerprint}-{'-'.join(map(str, astuple(preprocess)))}"
+        pixels = StreamedPixels(HubColumn(part, card.image_column), preprocess, where, cache_key=key)
+        parts.append((pixels, _labels(part, card, where)))
     return parts
 
 
-def _source(card: DatasetCard, data_path: Path | None) -> str:
-    return f"--data-path {data_path}" if data_path else f"dataset {card.name}"
+def _labels(part, card: DatasetCard, where: str) -> np.ndarray:
+    try:
+        labels = np.asarray(part[card.label_column], dtype=np.int64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: column {card.label_column!r} holds no whole numbers ({_one_line(error)})") from error
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(card.classes)))
+    if len(wrong):
+        raise UserError(
+            f"{where}: row {wrong[0]} has label {labels[wrong[0]]}, outside 0..{len(card.classes) - 1} "
+            f"({len(wrong)} such rows)"
+        )
+    return labels
 
 
 def _open(card: DatasetCard, data_path: Path | None):
@@ -90,71 +107,38 @@ def _one_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def _decoded(card: DatasetCard, part, source: str) -> tuple[torch.Tensor, np.ndarray]:
-    import datasets
-
-    for column in (card.image_column, card.label_column):
-        if column not in part.column_names:
-            raise UserError(f"{source}: no column {column!r}; found {', '.join(part.column_names)}")
-    cache = cache_folder() / f"{card.name}-{part._fingerprint}-{card.image_size}.safetensors"
-    cached = _read_cache(cache)
+def load_resident(pixels: StreamedPixels) -> ResidentPixels:
+    """Decode everything into memory, through the cache where the pixels have a key."""
+    if pixels.cache_key is None:
+        return pixels.load()
+    file = cache_folder() / f"{pixels.cache_key}.safetensors"
+    cached = _read_cache(file)
     if cached is not None:
-        return cached
-    labels = np.asarray(part[card.label_column], dtype=np.int64)
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(card.classes)))
-    if len(wrong):
-        raise UserError(
-            f"{source}: row {wrong[0]} has label {labels[wrong[0]]}, outside 0..{len(card.classes) - 1} "
-            f"({len(wrong)} such rows)"
-        )
-    encoded = part.cast_column(card.image_column, datasets.Image(decode=False))[card.image_column]
-    mode = "L" if card.channels == 1 else "RGB"
-
-    def decode(row: int) -> np.ndarray:
-        try:
-            with Image.open(io.BytesIO(encoded[row]["bytes"])) as image:
-                return np.asarray(image.convert(mode))
-        except (UnidentifiedImageError, OSError, TypeError, SyntaxError) as error:
-            raise UserError(f"{source}: the image of row {row} cannot be decoded: {_one_line(error)}") from error
-
-    with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(decode, range(len(labels))))
-    odd = next((row for row, image in enumerate(decoded) if image.shape[:2] != (card.image_size,) * 2), None)
-    if odd is not None:
-        raise UserError(
-            f"{source}: row {odd} is {decoded[odd].shape[1]}×{decoded[odd].shape[0]} pixels, "
-            f"{card.name} has {card.image_size}×{card.image_size}"
-        )
-    pixels = torch.from_numpy(np.stack(decoded)).reshape(len(labels), card.image_size, card.image_size, -1)
-    pixels = pixels.permute(0, 3, 1, 2).contiguous()
-    _write_cache(cache, pixels, labels)
-    return pixels, labels
+        return ResidentPixels(cached)
+    loaded = pixels.load()
+    _write_cache(file, loaded.tensor)
+    return loaded
 
 
-def _digest(pixels: torch.Tensor, labels: torch.Tensor) -> str:
-    digest = hashlib.sha256(pixels.numpy().data)
-    digest.update(labels.numpy().data)
-    return digest.hexdigest()
-
-
-def _write_cache(file: Path, pixels: torch.Tensor, labels: np.ndarray) -> None:
-    tensors = {"pixels": pixels, "labels": torch.from_numpy(labels)}
+def _write_cache(file: Path, pixels: torch.Tensor) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(file) as temporary:
-            save_file(tensors, temporary, metadata={"sha256": _digest(**tensors)})
+            save_file(
+                {"pixels": pixels}, temporary, metadata={"sha256": hashlib.sha256(pixels.numpy().data).hexdigest()}
+            )
     except OSError:
         return  # a cache that cannot be written costs the next run its decoding time, nothing else
 
 
-def _read_cache(file: Path) -> tuple[torch.Tensor, np.ndarray] | None:
-    """The cached tensors, or None where there are none or they are damaged (they are decoded again then)."""
+def _read_cache(file: Path) -> torch.Tensor | None:
+    """The cached pixels, or None where there are none or they are damaged (they are decoded again then)."""
     if not file.is_file():
         return None
     try:
         with safe_open(file, framework="pt") as stored:
-            pixels, labels = stored.get_tensor("pixels"), stored.get_tensor("labels")
-            intact = stored.metadata().get("sha256") == _digest(pixels, labels)
+            pixels = stored.get_tensor("pixels")
+            intact = stored.metadata().get("sha256") == hashlib.sha256(pixels.numpy().data).hexdigest()
     except Exception:  # safetensors raises its own error type for a damaged header
         return None
-    return (pixels, labels.numpy()) if intact else None
+    return pixels if intact else None

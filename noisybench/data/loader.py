@@ -1,8 +1,11 @@
-"""The resident loader: all images on the device as uint8, batches as tensor operations."""
+"""The loader: batches of a known order, from pixels that are resident on the device or streamed from disk.
+
+Both ways give the same batches: pixels are decoded by the same function, order and augmentation are looked up by keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +13,9 @@ import torch
 from torch import Tensor
 
 from noisybench import rng
-from noisybench.data.augment import Augmenter, Normalizer
+from noisybench.data.augment import Augmenter, Normalizer, strengthen
 from noisybench.data.datasets import Images
+from noisybench.data.feed import feed
 from noisybench.distributed import World
 
 
@@ -64,8 +68,15 @@ class Batch:
         return self.views[0]
 
 
+SWEEP_VALUES = 2**24  # pixel values of one batch of inference, on the device as floats
+SWEEP_ROWS = 1024
+
+
 class Stream:
-    """One set of samples on the device: uint8 pixels, labels, and the dataset's own indices."""
+    """One set of samples: uint8 pixels, labels, and the dataset's own indices.
+
+    Labels and indices are on the device; pixels too where they are resident, else they are decoded when asked for.
+    """
 
     def __init__(
         self,
@@ -74,11 +85,13 @@ class Stream:
         sample: np.ndarray,
         augment: Augmenter | None,
         normalize: Normalizer,
+        workers: int = 0,
     ):
         self.device = normalize.device
         self.pixels = images.pixels.to(self.device)
         self.labels = torch.from_numpy(labels).to(self.device)
         self.sample = torch.from_numpy(sample).to(self.device)
+        self.workers = workers
         self._augment = augment
         self._normalize = normalize
 
@@ -86,14 +99,29 @@ class Stream:
         return len(self.labels)
 
     def images(self, rows: Tensor | slice) -> Tensor:
-        """Normalised float images of these rows, not augmented."""
-        return self._normalize(self.pixels[rows])
+        """Normalised float images of these rows, not augmented. For many rows in order, :meth:`sweep` is faster."""
+        return self._normalize(self.pixels[rows].to(self.device))
 
-    def view(self, rows: Tensor, occasion: tuple[int, ...]) -> Tensor:
+    def view(self, rows: Tensor, occasion: tuple[int, ...], strength: str = "weak") -> Tensor:
         """The same under this occasion's augmentation, where the stream has one."""
-        if self._augment is None:
-            return self.images(rows)
-        return self._normalize(self._augment(self.pixels[rows], self.sample[rows], occasion))
+        return self.dress(self.pixels[rows].to(self.device), rows, occasion, strength)
+
+    def dress(self, pixels: Tensor, rows: Tensor, occasion: tuple[int, ...], strength: str = "weak") -> Tensor:
+        """Augment and normalise the uint8 pixels of these rows."""
+        if self._augment is not None:
+            pixels = self._augment(pixels, self.sample[rows], occasion)
+            if strength == "strong":
+                pixels = strengthen(pixels, self.sample[rows], self._augment.key(occasion))
+        return self._normalize(pixels)
+
+    def sweep(self, part: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of a part in order, not augmented: pairs (rows int64, normalised images)."""
+        size = max(1, min(SWEEP_ROWS, SWEEP_VALUES // int(np.prod(self.pixels.shape[1:]))))
+        first, last, _ = part.indices(len(self))
+        pieces = [np.arange(start, min(start + size, last)) for start in range(first, last, size)]
+        pixels = feed([self.pixels], [(rows,) for rows in pieces], self.device, self.workers)
+        for rows, (found,) in zip(pieces, pixels, strict=True):
+            yield torch.from_numpy(rows).to(self.device), self._normalize(found)
 
 
 class Endless:
@@ -118,6 +146,31 @@ class Endless:
         return self._orders[number]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Which rows one process's part of one batch needs.
+
+    Attributes:
+        step: of the run.
+        global_size: rows of the whole batch, over all processes.
+        mine: this process's part of them.
+        rows: int64, this process's rows of the noisy train set.
+        paired, meta: pairs (number of the pass, rows) of the accompanying and of the meta batch.
+    """
+
+    step: int
+    global_size: int
+    mine: slice
+    rows: np.ndarray
+    paired: list[tuple[int, np.ndarray]]
+    meta: list[tuple[int, np.ndarray]]
+
+    def request(self, sources: int) -> tuple[np.ndarray, ...]:
+        """Rows of the train set, and of the meta set where there are two sources."""
+        of_train = np.concatenate([self.rows, *(rows for _, rows in self.paired)])
+        return (of_train,) if sources == 1 else (of_train, np.concatenate([rows for _, rows in self.meta]))
+
+
 class TrainLoader:
     """Batches of the noisy train set, each with a batch of the meta set where the method wants one.
 
@@ -129,14 +182,14 @@ class TrainLoader:
         train: Stream,
         meta: Stream | None,
         *,
-        num_views: int,
+        num_views: int | Sequence[str],
         batch_size: int,
         seed: int,
         shuffled: bool,
         world: World,
     ):
         self.train, self._meta = train, meta
-        self._num_views = num_views
+        self._views = ("weak",) * num_views if isinstance(num_views, int) else tuple(num_views)
         self._batch_size = batch_size
         self._seed = seed
         self._shuffled = shuffled
@@ -159,57 +212,82 @@ class TrainLoader:
             first_step: the run's step count before the pass.
             skip: leave out so many batches, done before.
         """
-        device = self.train.device
         order = np.arange(len(self.train) if part.rows is None else len(part.rows))
         if self._shuffled:
             order = rng.permutation(len(order), self._seed, "order", epoch, number)
-        order = torch.from_numpy(order).to(device)
-        rows = order if part.rows is None else part.rows[order]
+        rows = order if part.rows is None else part.rows.cpu().numpy()[order]
         paired = None
         if part.paired_rows is not None:
             paired_rows = part.paired_rows.cpu().numpy()
             paired = Endless(paired_rows, shuffled=self._shuffled, seed=self._seed, key=("paired-order", epoch, number))
-        for position in range(skip, self.num_batches(part)):
-            whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
-            mine = self._world.part(len(whole))
-            self._world.begin_batch(mine, len(whole), self._batch_size)
-            index = whole[mine]
-            step = first_step + position
-            meta_images, meta_labels = self._meta_batch(step) if self._meta is not None else (None, None)
-            yield Batch(
-                index=index,
-                views=self._views(index, (epoch, number)),
-                labels=self.train.labels[index],
-                epoch=epoch,
-                step=step,
-                global_size=len(whole),
-                meta_images=meta_images,
-                meta_labels=meta_labels,
-                paired=self._paired_batch(paired, position, (epoch, number), step) if paired is not None else None,
-                tag=part.tag,
-            )
+        plans = [
+            self._plan(rows, paired, position, first_step + position)
+            for position in range(skip, self.num_batches(part))
+        ]
+        sources = [self.train.pixels] if self._meta is None else [self.train.pixels, self._meta.pixels]
+        requests = [plan.request(len(sources)) for plan in plans]
+        for plan, pixels in zip(plans, feed(sources, requests, self.train.device, self.train.workers), strict=True):
+            self._world.begin_batch(plan.mine, plan.global_size, self._batch_size)
+            yield self._batch(plan, pixels, (epoch, number), part.tag)
 
-    def _views(self, index: Tensor, occasion: tuple[int, ...]) -> list[Tensor]:
-        return [self.train.view(index, (*occasion, view)) for view in range(self._num_views)]
+    def _plan(self, rows: np.ndarray, paired: Endless | None, position: int, step: int) -> _Plan:
+        whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
+        mine = self._world.part(len(whole))
+        return _Plan(
+            step=step,
+            global_size=len(whole),
+            mine=mine,
+            rows=whole[mine],
+            paired=paired.at(self._positions(position)) if paired is not None else [],
+            meta=self._meta_rows.at(self._positions(step)) if self._meta is not None else [],
+        )
+
+    def _batch(self, plan: _Plan, pixels: tuple[Tensor, ...], occasion: tuple[int, int], tag: int) -> Batch:
+        sizes = [len(plan.rows), *(len(rows) for _, rows in plan.paired)]
+        own, *of_paired = pixels[0].split(sizes)
+        index = self._on_device(plan.rows)
+        meta_images = meta_labels = None
+        if plan.meta:
+            meta_images, meta_labels = self._meta_batch(plan, pixels[1])
+        return Batch(
+            index=index,
+            views=self._dressed(own, index, occasion),
+            labels=self.train.labels[index],
+            epoch=occasion[0],
+            step=plan.step,
+            global_size=plan.global_size,
+            meta_images=meta_images,
+            meta_labels=meta_labels,
+            paired=self._paired_batch(plan, of_paired, occasion) if plan.paired else None,
+            tag=tag,
+        )
+
+    def _on_device(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).to(self.train.device)
+
+    def _dressed(self, pixels: Tensor, index: Tensor, occasion: tuple[int, ...]) -> list[Tensor]:
+        return [
+            self.train.dress(pixels, index, (*occasion, view), strength) for view, strength in enumerate(self._views)
+        ]
 
     def _positions(self, number: int) -> np.ndarray:
         """This process's part of the positions of the ``number``-th full batch of an endless stream."""
         start = number * self._batch_size
         return np.arange(start, start + self._batch_size)[self._world.part(self._batch_size)]
 
-    def _meta_batch(self, step: int) -> tuple[Tensor, Tensor]:
+    def _meta_batch(self, plan: _Plan, pixels: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = [], []
-        for number, rows in self._meta_rows.at(self._positions(step)):
-            rows = torch.from_numpy(rows).to(self._meta.device)
-            images.append(self._meta.view(rows, (number,)))
+        for (number, rows), found in zip(plan.meta, pixels.split([len(r) for _, r in plan.meta]), strict=True):
+            rows = self._on_device(rows)
+            images.append(self._meta.dress(found, rows, (number,)))
             labels.append(self._meta.labels[rows])
         return torch.cat(images), torch.cat(labels)
 
-    def _paired_batch(self, paired: Endless, position: int, occasion: tuple[int, int], step: int) -> Batch:
+    def _paired_batch(self, plan: _Plan, pixels: list[Tensor], occasion: tuple[int, int]) -> Batch:
         parts = []
-        for number, rows in paired.at(self._positions(position)):
-            index = torch.from_numpy(rows).to(self.train.device)
-            parts.append((index, self._views(index, (*occasion, number))))
+        for (number, rows), found in zip(plan.paired, pixels, strict=True):
+            index = self._on_device(rows)
+            parts.append((index, self._dressed(found, index, (*occasion, number))))
         index = torch.cat([index for index, _ in parts])
         views = [torch.cat(part) for part in zip(*(views for _, views in parts), strict=True)]
-        return Batch(index, views, self.train.labels[index], occasion[0], step, self._batch_size)
+        return Batch(index, views, self.train.labels[index], occasion[0], plan.step, self._batch_size)

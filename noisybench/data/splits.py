@@ -22,7 +22,8 @@ class Splits:
         meta: clean meta set; rows of the part that ``clean_part`` names.
         clean_val: clean validation; rows of the part that ``clean_part`` names.
         test: rows of the official test part.
-        clean_part: ``"train"`` (sealed protocol) or ``"test"`` (the authors' protocol).
+        clean_part: ``"train"`` (sealed protocol), ``"test"`` (the authors' protocol), or ``"clean"``: the dataset's own
+            clean part.
     """
 
     train: np.ndarray
@@ -51,36 +52,79 @@ def split(
     noisy_val_size: int,
     clean_val_size: int,
     seed: int,
+    known: np.ndarray | None = None,
+    own_clean: np.ndarray | None = None,
 ) -> Splits:
     """Split a dataset by keyed randomness.
 
     *sealed*: meta set, clean validation, noisy validation and noisy train set are disjoint, stratified parts of the
-    official train part; the official test part is only evaluated on. *authors*: the MSLG authors' way, for comparing
-    with their numbers: the whole train part is noisy train set; the test part is halved, the meta set is drawn from
-    one half (the rest of it is clean validation), the other half is the test set; there is no noisy validation.
+    official train part; the official test part is only evaluated on. Meta set and clean validation come from images
+    whose true label is known: from the dataset's own clean part where it has one, which leaves the train part whole.
+
+    *authors*: the MSLG authors' way, for comparing with their numbers: the whole train part is noisy train set; the
+    test part is halved, the meta set is drawn from one half (the rest of it is clean validation), the other half is the
+    test set; there is no noisy validation. Where the dataset has clean images of its own, the meta set is all of its
+    clean part, or drawn from the known train images, and selection uses the meta set itself, as they do.
 
     Args:
-        train_labels: clean labels of the official train part, int64.
+        train_labels: labels the official train part ships, int64.
         num_test: size of the official test part.
+        known: true labels of the train part, −1 where nobody knows; None if the shipped labels are right.
+        own_clean: labels of the dataset's own clean part, where it has one.
 
     Raises:
         UserError: the parts asked for are larger than the data.
     """
     if protocol == "authors":
+        if own_clean is not None or (known is not None and (known >= 0).any()):
+            return _authors_own(known, own_clean, num_test, meta_size, seed)
         return _authors(len(train_labels), num_test, meta_size, seed)
-    held_out = meta_size + clean_val_size + noisy_val_size
+    truth = train_labels if known is None else known
+    clean_part = "train" if own_clean is None else "clean"
+    held_out = noisy_val_size + (meta_size + clean_val_size if own_clean is None else 0)
     if held_out >= len(train_labels):
+        parts = f"noisy_val_size {noisy_val_size}"
+        if own_clean is None:
+            parts = f"meta_size {meta_size} + clean_val_size {clean_val_size} + {parts}"
         raise UserError(
-            f"meta_size {meta_size} + clean_val_size {clean_val_size} + noisy_val_size {noisy_val_size} = {held_out} "
-            f"leave nothing of the {len(train_labels)} training images to train on: make them smaller"
+            f"{parts} = {held_out} leave nothing of the {len(train_labels)} training images to train on: "
+            f"make them smaller"
         )
-    remaining = np.arange(len(train_labels))
-    parts = {}
-    for name, size in (("meta", meta_size), ("clean_val", clean_val_size), ("noisy_val", noisy_val_size)):
-        drawn = stratified_draw(train_labels[remaining], size, rng.generator(seed, "split", name))
+    clean_labels = truth if own_clean is None else own_clean
+    clean_rows = np.flatnonzero(clean_labels >= 0)
+    if meta_size + clean_val_size > len(clean_rows):
+        raise UserError(
+            f"meta_size {meta_size} + clean_val_size {clean_val_size}: true labels are known of {len(clean_rows)} "
+            f"images; make them smaller" + ("" if len(clean_rows) else ", or give --clean-labels")
+        )
+    parts, remaining = {}, clean_rows
+    for name, size in (("meta", meta_size), ("clean_val", clean_val_size)):
+        drawn = stratified_draw(clean_labels[remaining], size, rng.generator(seed, "split", name))
         parts[name] = np.sort(remaining[drawn])
         remaining = np.delete(remaining, drawn)
-    return Splits(train=remaining, test=np.arange(num_test), clean_part="train", **parts)
+    remaining = np.arange(len(train_labels))
+    if own_clean is None:
+        remaining = np.delete(remaining, np.concatenate([parts["meta"], parts["clean_val"]]))
+    drawn = stratified_draw(train_labels[remaining], noisy_val_size, rng.generator(seed, "split", "noisy_val"))
+    parts["noisy_val"] = np.sort(remaining[drawn])
+    remaining = np.delete(remaining, drawn)
+    return Splits(train=remaining, test=np.arange(num_test), clean_part=clean_part, **parts)
+
+
+def _authors_own(
+    known: np.ndarray | None, own_clean: np.ndarray | None, num_test: int, meta_size: int, seed: int
+) -> Splits:
+    """All of the own clean part (whatever ``meta_size`` says, as in the authors' code), or a draw from the known."""
+    if own_clean is not None:
+        meta, train, clean_part = np.arange(len(own_clean)), np.arange(len(known)), "clean"
+    else:
+        pool = np.flatnonzero(known >= 0)
+        if meta_size > len(pool):
+            raise UserError(f"meta_size {meta_size}: true labels are known of {len(pool)} images; make it smaller")
+        meta = np.sort(pool[rng.permutation(len(pool), seed, "split", "meta")[:meta_size]])
+        train, clean_part = np.setdiff1d(np.arange(len(known)), meta), "train"
+    nothing = np.empty(0, dtype=np.int64)
+    return Splits(train, nothing, meta, meta, np.arange(num_test), clean_part)
 
 
 def _authors(num_train: int, num_test: int, meta_size: int, seed: int) -> Splits:

@@ -53,12 +53,13 @@ def page_data(standings: Standings) -> dict[str, Any]:
 
 def _cell(standings: Standings, cell: Cell) -> dict[str, Any]:
     achieved = [record.noise["achieved_rate"] for row in standings.rows for record in row.runs.get(cell, [])]
+    known = [rate for rate in achieved if rate is not None]
     return {
         "label": cell.label,
         "dataset": cell.dataset,
         "noise": cell.noise,
         "rate": cell.noise_rate,
-        "achieved": round(float(np.mean(achieved)), 5),
+        "achieved": round(float(np.mean(known)), 5) if known else None,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from noisybench import registry
 from noisybench.canonical import canonical_json
 from noisybench.cards import BenchmarkCard
-from noisybench.config import run_id_of
+from noisybench.config import ENVIRONMENT_FIELDS, run_id_of
 from noisybench.errors import UserError
 from noisybench.leaderboard.cells import board_cells, cell_of, required
 from noisybench.record import InformationUsed, RunRecord, parse_record, select
@@ -115,6 +115,8 @@ def _fractions(record: RunRecord) -> str | None:
             named += [(f"the lowest of curves.{name}", min(known)), (f"the highest of curves.{name}", max(known))]
     for name in ("requested_rate", "achieved_rate", "achieved_rate_train_set"):
         value = record.noise.get(name)
+        if value is None and name in record.noise and record.config["noise"] == "none":
+            continue  # labels as shipped: nobody may know how many are wrong
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"noise.{name} is {value!r}, not a number"
         named.append((f"noise.{name}", value))
@@ -188,8 +190,11 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
     cells = board_cells(card)
     if cell not in cells:
         return f"{cell.label} is no cell of board {card.name!r} ({', '.join(known.label for known in cells)})"
-    if not card.noise_rates and record.config["noise_rate"] != 0:
-        return f"noise_rate is {record.config['noise_rate']}; this board's noise takes none"
+    if not card.noise_rates:
+        expected = (registry.dataset_card(cell.dataset).noise_rate or 0.0) if cell.noise == "none" else 0.0
+        if record.config["noise_rate"] != expected:
+            wanted = f"what is expected of the labels is {expected}" if expected else "this board's noise takes none"
+            return f"noise_rate is {record.config['noise_rate']}; {wanted}"
     wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
     return _overridden(wanted, record.config, "")
 
@@ -251,4 +256,4 @@ class Filed:
         return None
 
 
-NOT_SHARED = {"seed", "data_path", "noise_file", "noise_file_sha256", "output", "wandb"}
+NOT_SHARED = {"seed", "noise_file_sha256", *ENVIRONMENT_FIELDS}

@@ -59,14 +59,15 @@ class Method:
         needs: what it reads beyond noisy images and labels: ``"meta_set"`` (clean images in every batch),
             ``"noise_rate"``, ``"noise_kind"``, ``"transition_matrix"``. Shown on boards as information used; reading
             anything undeclared raises.
-        views: how many independent augmentations of each image a batch holds (``batch.views``).
+        views: how many independent augmentations of each image a batch holds (``batch.views``), or their strengths:
+            ``("weak", "strong")``; weak is the run's own augmentation, strong adds RandAugment.
         heads: names that :meth:`predict` knows; the first is the headline.
         forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2).
     """
 
     Settings: ClassVar[type[Settings]] = Settings
     needs: ClassVar[frozenset[str]] = frozenset()
-    views: ClassVar[int] = 1
+    views: ClassVar[int | tuple[str, ...]] = 1
     heads: ClassVar[tuple[str, ...]] = ("network",)
     forward_equivalents: ClassVar[float] = 3.0
 

@@ -16,8 +16,6 @@ from noisybench.data.loader import Stream
 from noisybench.distributed import World
 from noisybench.methods.store import SampleStore
 
-FULL_PASS_BATCH = 1024
-
 
 class UndeclaredError(RuntimeError):
     """A method asked for something it does not declare in ``needs``."""
@@ -151,11 +149,8 @@ class Context:
         Args:
             function: from (images N×C×H×W, index N) to N×… rows.
         """
-        mine = range(len(self.train))[self.world.part(len(self.train))]
-        rows = []
-        for start in range(mine.start, mine.stop, FULL_PASS_BATCH):
-            index = torch.arange(start, min(start + FULL_PASS_BATCH, mine.stop), device=self.device)
-            rows.append(function(self.train.images(index), index))
+        sweep = self.train.sweep(self.world.part(len(self.train)))
+        rows = [function(images, index) for index, images in sweep]
         return self.world.gather_rows(torch.cat(rows))
 
     def generator(self, purpose: str, *parts: int | str) -> np.random.Generator:

@@ -85,14 +85,14 @@ def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) 
     """
     names = list(data.dataset.card.classes)
     matrices = {name: make(data.given_labels, probabilities) for name, make in ESTIMATORS.items()}
-    true = data.train_transition_matrix() if data.noise.kind != "none" else None
+    true = data.train_transition_matrix()
     if true is not None:
         matrices = {"true": true, **matrices}
     for name, matrix in matrices.items():
         print_matrix(f"{name} (row: true class, column: given label)", matrix, names)
     for name in ESTIMATORS:
         if true is None:
-            _say(f"{name}: the true matrix is not known (labels as the dataset ships them)")
+            _say(f"{name}: the true matrix is not known (not all true labels are)")
         else:
             _say(f"{name}: mean absolute error {np.abs(matrices[name] - true).mean():.4f} over all entries")
     if png is not None:

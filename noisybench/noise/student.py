@@ -23,8 +23,6 @@ from noisybench.methods.context import build_optimizer
 from noisybench.models import create_network
 from noisybench.schedule import learning_rate
 
-PREDICT_BATCH = 1024
-
 
 def student_predictions(
     config: RunConfig,
@@ -54,6 +52,7 @@ def student_predictions(
         np.arange(len(dataset.train)),
         Augmenter(config.augment, len(dataset.train), config.seed, "student-augment", device),
         Normalizer(card.mean, card.std, device, dtype),
+        workers=config.workers,
     )
 
     def network(name: str, number: int) -> nn.Module:
@@ -125,8 +124,7 @@ def _fit(config: RunConfig, network: nn.Module, stream: Stream, loss: Callable, 
 @torch.no_grad()
 def predict(network: nn.Module, stream: Stream) -> Tensor:
     """Softmax outputs (N×C) on all images, not augmented."""
-    starts = range(0, len(stream), PREDICT_BATCH)
-    return torch.cat([network(stream.images(slice(start, start + PREDICT_BATCH))).softmax(dim=1) for start in starts])
+    return torch.cat([network(images).softmax(dim=1) for _, images in stream.sweep(slice(None))])
 
 
 def _right(probabilities: Tensor, stream: Stream) -> float:

@@ -38,8 +38,10 @@ function ratesPlot() {
   const redraw = chart(figure, (width) => {
     const cells = data.cells
       .map((cell, number) => ({ ...cell, number, x: cell.rate === null ? cell.achieved : cell.rate }))
+      .filter((cell) => cell.x !== null)
       .filter((cell) => !rated || `${cell.dataset} · ${noiseLabel(cell.noise)}` === family)
       .sort((a, b) => a.x - b.x);
+    if (!cells.length) return nothing("Nobody knows the noise rate of these labels.");
     const lines = drawnRows().map((number) => ({
       number,
       points: cells.map((cell) => ({ x: cell.x, score: inCell(cell.number).rows[number] })).filter((p) => p.score),

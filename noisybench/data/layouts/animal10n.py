@@ -1,0 +1,32 @@
+"""ANIMAL-10N (Song et al., ICML 2019): two folders of images named LABEL_ID.jpg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from noisybench.cards import DatasetCard
+from noisybench.data.checked import CheckedLabels
+from noisybench.data.layouts.own import image_names
+from noisybench.data.listing import Listing, Part, Report, parse_labels
+
+
+def read_animal10n(card: DatasetCard, root: Path, checked: CheckedLabels | None, report: Report) -> Listing | None:
+    """``training`` is the noisy train part, ``testing`` the clean test part."""
+    parts = {}
+    for name, expected in zip(("train", "test"), card.files, strict=True):
+        folder = root / expected.path
+        if not folder.is_dir():
+            report.problems.append(f"{expected.path}/ is missing ({expected.entries:,} {expected.what})")
+            continue
+        names = image_names(folder, report)
+        if len(names) != expected.entries:
+            report.notes.append(f"{expected.path}/: {len(names):,} images, {expected.entries:,} in the full dataset")
+        texts = [file.partition("_")[0] for file in names]
+        labels = parse_labels(texts, len(card.classes), f"file names in {expected.path}/", report)
+        if labels is not None:
+            part = Part([f"{expected.path}/{file}" for file in names], labels)
+            parts[name] = part
+    if report.problems:
+        return None
+    parts["test"].truth = parts["test"].labels
+    return Listing(root, parts)
