@@ -7,6 +7,7 @@ fingerprint and the preprocessing, and checked against its own hash when it is r
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from dataclasses import astuple
 from pathlib import Path
@@ -70,6 +71,7 @@ def _open(card: DatasetCard, data_path: Path | None):
     import datasets
 
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a local folder needs no card
     if data_path is None:
         try:
             return datasets.load_dataset(card.hub)
