@@ -37,8 +37,9 @@ class Images:
     def __len__(self):
         return len(self._images)
 
-    def images(self, rows):
-        return self._images[rows]
+    def sweep(self, part):
+        rows = torch.arange(len(self))[part]
+        yield rows, self._images[rows]
 
 
 def linear_network(number: int) -> nn.Module:
