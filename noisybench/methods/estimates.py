@@ -15,9 +15,20 @@ def from_label_logits(label_logits: Tensor, given: Tensor) -> LabelEstimate:
         label_logits: ℓ, n×C.
         given: n int64, the given labels.
     """
-    label_logits, given = label_logits.double(), given[:, None]
-    others = label_logits.scatter(1, given, -torch.inf).logsumexp(dim=1)
-    return LabelEstimate(label_logits.softmax(dim=1).float(), others - label_logits.gather(1, given)[:, 0])
+    label_logits = label_logits.double()
+    return LabelEstimate(label_logits.softmax(dim=1).float(), odds_against(label_logits, given))
+
+
+def odds_against(logits: Tensor, given: Tensor) -> Tensor:
+    """The log-odds (n) that softmax(logits) puts against the given label; without saturation, unlike 1 − p.
+
+    Args:
+        logits: n×C.
+        given: n int64, the given labels.
+    """
+    given = given[:, None]
+    others = logits.scatter(1, given, -torch.inf).logsumexp(dim=1)
+    return others - logits.gather(1, given)[:, 0]
 
 
 def from_soft_labels(soft_labels: Tensor, given: Tensor) -> LabelEstimate:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 
 from noisybench.config import NonNegative, Positive
 from noisybench.data.loader import Batch
 from noisybench.meta import label_direction, look_ahead_tangent, noisy_forward, soft_label_loss
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
-from noisybench.methods.estimates import from_label_logits
+from noisybench.methods.estimates import odds_against
 from noisybench.methods.losses import entropy
 
 
@@ -43,10 +45,12 @@ class MSLG(Method):
         super().build()
         one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
         self.context.store.add("label_logits", self.settings.initial_gap * one_hot.to(self.context.dtype))
+        self.context.store.add("odds_against_given", torch.zeros(len(one_hot), dtype=self.context.dtype))
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch < self.settings.warmup_epochs:
             logits = self.network(batch.images)
+            self._remember(batch, logits)
             loss = F.cross_entropy(logits, batch.labels)
             self.context.step(loss, self.optimizer)
             return StepOutput(loss, logits)
@@ -54,6 +58,7 @@ class MSLG(Method):
 
         # 1. One forward pass of the noisy batch; its graph serves the look-ahead and the base step.
         forward = noisy_forward(self.network, batch.images, features=self.settings.engine == "head")
+        self._remember(batch, forward.logits)
         label_logits = store.read("label_logits", batch.index)
 
         # 2. Look ahead by a plain step on Lc, and differentiate the predictions along the clean loss's gradient there.
@@ -85,11 +90,19 @@ class MSLG(Method):
         gaps = label_logits.amax(1) - label_logits.amin(1)
         return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss, "label_gap": gaps.mean()})
 
+    def _remember(self, batch: Batch, logits: Tensor) -> None:
+        """How much the network disagrees with the given labels, as it sees the samples in training."""
+        self.context.store.write("odds_against_given", batch.index, odds_against(logits.detach(), batch.labels))
+
     def epoch_logs(self) -> dict[str, float]:
         """The largest gap within a sample's label logits: past about 18 the floor begins to hold labels still."""
         label_logits = self.context.store["label_logits"]
         return {"largest_label_gap": float((label_logits.amax(1) - label_logits.amin(1)).max())}
 
     def estimate_labels(self) -> LabelEstimate:
-        """softmax(ℓ); suspicion is the log-odds that the given label is wrong."""
-        return from_label_logits(self.context.store["label_logits"], self.context.given_labels)
+        """softmax(ℓ); suspicion is the network's log-odds against the given label when it last saw the sample.
+
+        The network finds wrong labels far better than ℓ does: labels move only while that still helps on clean data.
+        """
+        store = self.context.store
+        return LabelEstimate(store["label_logits"].softmax(dim=1), store["odds_against_given"])
