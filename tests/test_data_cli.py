@@ -37,7 +37,7 @@ def test_mslg_ranks_the_planted_errors_of_a_photo_folder(cli, tmp_path):
     precision = len(found & set(files[: len(found)])) / len(found)
     share = len(found) / len(files)
     print(f"precision among the top {len(found)} of {len(files)}: {precision:.3f}; by chance {share:.3f}")
-    assert len(found) > 50 and precision > share + 0.08
+    assert len(found) > 50 and precision > 0.75
 
     # what nobody knows is null, not made up
     assert record["noise"]["achieved_rate"] is None and record["noise"]["achieved_rate_train_set"] is None
