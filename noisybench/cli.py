@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noisybench import cli_data, cli_leaderboard, cli_noise
+from noisybench import cli_bench, cli_data, cli_leaderboard, cli_noise
 from noisybench.errors import UserError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ _listing("datasets", "datasets")
 _listing("models", "models (noisybench's own; --model takes any timm name too)")
 _listing("noises", "noise models")
 app.add_typer(cli_noise.app, name="noise")
+app.add_typer(cli_bench.app, name="bench")
 
 
 @app.command(

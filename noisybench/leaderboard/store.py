@@ -80,6 +80,8 @@ class Board:
         if not self.runs.is_dir():
             return records, problems
         for file in sorted(self.runs.iterdir()):
+            if file.name.startswith(".") and file.suffix == ".tmp":  # another process is just filing
+                continue
             try:
                 if file.suffix != ".json":
                     raise UserError(f"{file}: no record; runs/ holds RUN_ID.json files only")
@@ -97,11 +99,17 @@ class Board:
 
 
 def open_board(name: str, root: Path) -> Board:
-    """The board of a card.
+    """The board of a card, given by name or as a TOML file.
 
     Raises:
         UserError: there is no such card.
     """
+    if name.endswith(".toml"):
+        file = Path(name)
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; give a board's name or its card")
+        card = registry.parse_card(file, BenchmarkCard)
+        return Board(card, root / card.name)
     return Board(registry.benchmark_card(name), root / name)
 
 

@@ -1,0 +1,69 @@
+"""How a suite goes: a table that is redrawn on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import collections
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from noisybench.bench.plan import PlannedRun, State, Suite
+from noisybench.bench.worker import Event
+
+
+class LiveReport:
+    """Shows the events of a suite's workers; a context. The table has the runs at work and those that went wrong."""
+
+    def __init__(self, suite: Suite, console: Console):
+        self._console = console
+        self._runs = {run.run_id: run for run in suite.runs}
+        self._state: dict[str, str] = {run.run_id: str(suite.status(run).state) for run in suite.runs}
+        self._epochs: dict[str, float] = {}
+        self._details: dict[str, str] = {}
+        self._live = Live(console=console, get_renderable=self._table) if console.is_terminal else None
+
+    def __enter__(self) -> LiveReport:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        run = self._runs[event.run_id]
+        if event.what == "said":
+            self.say(f"{run.label}: {event.detail}")
+            return
+        if event.what == "epoch":
+            self._epochs[run.run_id] = event.epochs
+            return
+        states = {"started": "running", "taken over": str(State.CLAIMED)}
+        self._state[run.run_id] = states.get(event.what, event.what)
+        self._details[run.run_id] = event.detail
+        if self._live is None:
+            settled = sum(state in (State.DONE, State.FAILED, "not filed") for state in self._state.values())
+            detail = f": {event.detail}" if event.detail else ""
+            self.say(f"[{settled}/{len(self._runs)}] {run.label} ({run.run_id}): {event.what}{detail}")
+
+    def say(self, line: str) -> None:
+        """One line for the user."""
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        counts = collections.Counter(self._state.values())
+        table = Table(title=", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+        for title in ("run", "state", "epochs", ""):
+            table.add_column(title)
+        for run_id, run in self._runs.items():
+            if self._state[run_id] in ("running", "not filed", State.FAILED):
+                table.add_row(escape(run.label), self._state[run_id], self._done(run), escape(self._details[run_id]))
+        return table
+
+    def _done(self, run: PlannedRun) -> str:
+        done = self._epochs.get(run.run_id)
+        return "" if done is None else f"{done:g}/{run.config.epochs}"

@@ -1,0 +1,188 @@
+"""The runs of a suite: which they are, where they lie, and how far each is."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisybench.bench import claims
+from noisybench.bench.work import forward_images
+from noisybench.cards import BenchmarkCard
+from noisybench.config import RunConfig, build_config, merge
+from noisybench.errors import UserError
+from noisybench.files import write_json
+from noisybench.leaderboard.cells import cell_of, expand
+from noisybench.leaderboard.store import Board, record_file
+from noisybench.record import RunRecord
+
+
+class State(enum.StrEnum):
+    """How far a run is."""
+
+    DONE = "done"
+    CLAIMED = "claimed"  # a live worker has it
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    TO_DO = "to do"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is, with what there is to say about it: the holder, the error, the epochs done."""
+
+    state: State
+    detail: str = ""
+    record: RunRecord | None = None
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a suite."""
+
+    config: RunConfig
+    run_id: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Runs, the folder they lie in (``OUTPUT/RUN_ID``), and the board they are filed under, if any.
+
+    ``OUTPUT/.suite`` holds what workers tell each other: claims, and why a run failed.
+    """
+
+    runs: list[PlannedRun]
+    output: Path
+    board: Board | None
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claim files."""
+        return self.output / ".suite"
+
+    def folder(self, run: PlannedRun) -> Path:
+        """Where a run lies."""
+        return self.output / run.run_id
+
+    def _failure(self, run: PlannedRun) -> Path:
+        return self.output / ".suite" / f"{run.run_id}.failed.json"
+
+    def status(self, run: PlannedRun, *, mine: bool = False) -> Status:
+        """How far a run is now.
+
+        Args:
+            mine: this process holds its claim.
+        """
+        record, damage = None, None
+        result = record_file(self.folder(run)) if self.folder(run).is_dir() else None
+        if result is not None and result.is_file():
+            try:
+                record = RunRecord.load(result)
+            except UserError as error:
+                damage = str(error)
+        if record is not None and record.status == "completed" and record.run_id == run.run_id:
+            return Status(State.DONE, record=record)
+        holder = None if mine else claims.holder(self.claims, run.run_id)
+        if holder is not None:
+            return Status(State.CLAIMED, holder)
+        if self._failure(run).is_file():
+            return Status(State.FAILED, _error_in(self._failure(run)))
+        if damage is not None:
+            return Status(State.FAILED, damage)
+        if record is not None:
+            return Status(State.FAILED, record.error or f"its folder holds run {record.run_id}")
+        if (self.folder(run) / "config.json").is_file():
+            return Status(State.INTERRUPTED, f"{self.epochs_done(run)} of {run.config.epochs} epochs done")
+        return Status(State.TO_DO)
+
+    def epochs_done(self, run: PlannedRun) -> int:
+        """Finished epochs of an unfinished run."""
+        metrics = self.folder(run) / "metrics.jsonl"
+        return len(metrics.read_text(encoding="utf-8").splitlines()) if metrics.is_file() else 0
+
+    def filed(self, run: PlannedRun) -> bool:
+        """Whether the board has the run's record, or none is wanted."""
+        return self.board is None or (self.board.runs / f"{run.run_id}.json").is_file()
+
+    def mark_failed(self, run: PlannedRun, error: str) -> None:
+        """Note that a run failed, so that no worker tries it again unasked."""
+        self.claims.mkdir(parents=True, exist_ok=True)
+        write_json(self._failure(run), {"error": error})
+
+    def forget_failure(self, run: PlannedRun) -> None:
+        """Let a failed run be tried again. Its record of the failure is kept as ``result.failed.json``."""
+        self._failure(run).unlink(missing_ok=True)
+        result = record_file(self.folder(run)) if self.folder(run).is_dir() else None
+        if result is not None and result.is_file():
+            result.replace(result.with_name("result.failed.json"))
+
+
+def _error_in(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["error"])
+    except (OSError, ValueError, KeyError) as error:
+        return f"{file}: unreadable ({error})"
+
+
+def plan(
+    card: BenchmarkCard,
+    output: Path,
+    board: Board | None,
+    *,
+    seeds: int | None = None,
+    methods: list[str] | None = None,
+    data_path: Path | None = None,
+    shard: tuple[int, int] = (1, 1),
+) -> Suite:
+    """The runs of a board's card, or one shard of them, in the card's order.
+
+    Args:
+        output: the folder of the runs' folders.
+        board: where finished runs are filed; None to file none.
+        data_path: the dataset's folder, for every run.
+        shard: (i, n), part i of n, counted from 1.
+
+    Raises:
+        UserError: a configuration is wrong; nothing runs then.
+    """
+    given = {} if data_path is None else {"data_path": data_path}
+    runs = []
+    for expanded in expand(card, seeds=seeds, methods=methods):
+        config = build_config(merge(expanded, given))
+        run_id = config.run_id
+        config = config.model_copy(update={"output": output / run_id})
+        runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))
+    if len({run.run_id for run in runs}) != len(runs):
+        raise UserError(f"board {card.name!r}: a run is named twice; give every method once")
+    return Suite(take_shard(runs, *shard), output, board)
+
+
+def _label(card: BenchmarkCard, config: dict[str, Any]) -> str:
+    return f"{config['method']} · {cell_of(card, config).label} · seed {config['seed']}"
+
+
+def take_shard(runs: list[PlannedRun], number: int, count: int) -> list[PlannedRun]:
+    """Part ``number`` of ``count``: disjoint, together all, and of about equal cost.
+
+    The runs are dealt round from the costliest down. What is done already plays no part, so that all workers deal
+    alike, whenever they start.
+    """
+    dealt = sorted(range(len(runs)), key=lambda position: -forward_images(runs[position].config))
+    return [runs[position] for position in sorted(dealt[number - 1 :: count])]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"2/8"`` as (2, 8).
+
+    Raises:
+        UserError: it is not i/n with 1 ≤ i ≤ n.
+    """
+    number, _, count = text.partition("/")
+    if not (number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
+        raise UserError(f"--shard {text!r}: write i/n, for example --shard 2/8")
+    if not 1 <= int(number) <= int(count):
+        raise UserError(f"--shard {text!r}: shards are counted from 1 to n")
+    return int(number), int(count)

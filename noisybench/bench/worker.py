@@ -1,0 +1,106 @@
+"""One worker: takes the runs of a suite one after another, each only under its claim."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from noisybench.bench import claims
+from noisybench.bench.plan import PlannedRun, State, Suite
+from noisybench.errors import UserError
+from noisybench.progress import Progress
+
+POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells: ``what`` is "started", "epoch" (with how many are done), "done", "failed", "not filed",
+    "taken over" or "said"."""
+
+    run_id: str
+    what: str
+    detail: str = ""
+    epochs: float = 0.0
+
+
+Report = Callable[[Event], None]
+
+
+class TakenOver(Exception):
+    """Another worker has this run now: this one was silent for too long, as on a machine that was suspended."""
+
+
+def work(suite: Suite, report: Report) -> None:
+    """Run what is to do until every run is done or failed.
+
+    When only runs of other live workers are left, it waits: should one of them die, its run is taken over.
+
+    Raises:
+        UserError: the folder of the suite cannot be written.
+    """
+    left = list(suite.runs)
+    while left:
+        waiting = []
+        for run in left:
+            if _settled(suite, run, mine=False):
+                continue
+            claim = claims.acquire(suite.claims, run.run_id)
+            if claim is None:
+                waiting.append(run)
+                continue
+            with claim:
+                # Looked at again: it may have been finished between the look and the claim.
+                if not _settled(suite, run, mine=True):
+                    _run(suite, run, claim, report)
+        left = waiting
+        if left:
+            time.sleep(POLL_SECONDS)
+
+
+def _settled(suite: Suite, run: PlannedRun, *, mine: bool) -> bool:
+    """Whether there is nothing to do for a run."""
+    state = suite.status(run, mine=mine).state
+    return state == State.FAILED or (state == State.DONE and suite.filed(run))
+
+
+def _run(suite: Suite, run: PlannedRun, claim: claims.Claim, report: Report) -> None:
+    """Run, or finish, one run and file its record. What goes wrong is noted and told; the suite goes on."""
+    import noisybench
+
+    report(Event(run.run_id, "started"))
+    try:
+        noisybench.run(run.config, resume=True, progress=_ClaimedProgress(run, claim, report))
+    except TakenOver:
+        report(Event(run.run_id, "taken over"))
+        return
+    except Exception as error:
+        expected = isinstance(error, UserError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        suite.mark_failed(run, reason if expected else traceback.format_exc())
+        report(Event(run.run_id, "failed", reason))
+        return
+    if not suite.filed(run):
+        try:
+            suite.board.add([suite.folder(run)])
+        except UserError as error:
+            report(Event(run.run_id, "not filed", str(error)))
+            return
+    report(Event(run.run_id, "done"))
+
+
+class _ClaimedProgress(Progress):
+    """Tells of a run's epochs, and stops the run if its claim is lost."""
+
+    def __init__(self, run: PlannedRun, claim: claims.Claim, report: Report):
+        self._run, self._claim, self._report = run, claim, report
+
+    def say(self, line) -> None:
+        self._report(Event(self._run.run_id, "said", line))
+
+    def epoch(self, row) -> None:
+        self._report(Event(self._run.run_id, "epoch", epochs=row["epoch"] + 1))
+        if self._claim.lost():
+            raise TakenOver
