@@ -32,8 +32,8 @@ ROOT = Path("leaderboards")
 
 
 @app.command(
-    help="Run what is not done: skips finished runs, resumes interrupted ones, leaves failed ones alone, files records. "
-    "Exit code 1 if a run failed. Any number of these may share one output folder.",
+    help="Run what is not done: skips finished runs, resumes interrupted ones, leaves failed ones alone, and files the "
+    "records. Exit code 1 if a run failed. Any number of these may share one output folder.",
     epilog="Example: noisybench bench run digits-quick --seeds 5 --jobs 2",
 )
 def run(
@@ -50,10 +50,12 @@ def run(
     no_file: NoFile = False,
     root: Root = ROOT,
 ) -> None:
+    from noisybench.bench.processes import end_on_sigterm
     from noisybench.bench.runner import run_suite
     from noisybench.progress import console
 
     suite = _suite(board, seeds, shard, methods, output, data_path, no_file, root)
+    end_on_sigterm()
     raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
 
 
@@ -91,7 +93,7 @@ def plan(
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         given += ["--no-file"] if no_file else ["--root", str(root)]
         count = min(len(suite.runs), shards or MAX_SHARDS)
-        write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count, suite.output)
+        write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count)
         print(f"{slurm}: {count} array tasks; submit it with `sbatch {slurm}`")
 
 
