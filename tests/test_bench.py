@@ -291,11 +291,14 @@ def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
     assert "Traceback" not in out and not list(suite.claims.glob("*.claim"))
 
 
-def test_every_built_in_board_can_be_planned_where_its_dataset_is_known(tmp_path):
-    for name in registry.card_names("benchmarks"):
-        card: BenchmarkCard = registry.benchmark_card(name)
-        if not set(card.datasets) <= set(registry.card_names("datasets")) or "human" in "".join(card.noises):
-            continue
-        suite = plan(card, tmp_path, None)
-        rates = max(1, len(card.noise_rates))
-        assert len(suite.runs) == len(card.datasets) * len(card.noises) * rates * len(card.methods) * card.seeds
+def test_noise_that_reads_a_file_is_given_one(card, cli):
+    card.write_text(card.read_text().replace('"symmetric"', '"symmetric", "class-dependent"'))
+    code, _, err = cli("bench", "plan", card)
+    assert code == 2 and "reads a file" in err
+    for wrong, line in [
+        ("symetric:x.npz", "did you mean symmetric?"),
+        ("class-dependent", "write KIND:FILE"),
+        ("class-dependent:none.npz", "none.npz: no such file"),
+    ]:
+        code, _, err = cli("bench", "plan", card, "--noise", wrong)
+        assert code == 2 and line in err, err

@@ -12,7 +12,7 @@ from noisybench.bench import claims
 from noisybench.bench.work import forward_images
 from noisybench.cards import BenchmarkCard
 from noisybench.config import RunConfig, build_config, merge
-from noisybench.errors import UserError
+from noisybench.errors import UserError, unknown_name
 from noisybench.files import write_json
 from noisybench.leaderboard.cells import cell_of, expand
 from noisybench.leaderboard.store import Board, record_file
@@ -135,6 +135,7 @@ def plan(
     seeds: int | None = None,
     methods: list[str] | None = None,
     data_path: Path | None = None,
+    noise_files: dict[str, Path] | None = None,
     shard: tuple[int, int] = (1, 1),
 ) -> Suite:
     """The runs of a board's card, or one shard of them, in the card's order.
@@ -143,15 +144,20 @@ def plan(
         output: the folder of the runs' folders.
         board: where finished runs are filed; None to file none.
         data_path: the dataset's folder, for every run.
+        noise_files: the file that a noise model reads, by the model's name.
         shard: (i, n), part i of n, counted from 1.
 
     Raises:
         UserError: a configuration is wrong; nothing runs then.
     """
-    given = {} if data_path is None else {"data_path": data_path}
+    files = noise_files or {}
+    for kind in files:
+        if kind not in card.noises:
+            raise unknown_name(f"noise of board {card.name!r}", kind, card.noises)
     runs = []
     for expanded in expand(card, seeds=seeds, methods=methods):
-        config = build_config(merge(expanded, given))
+        given = {"data_path": data_path, "noise_file": files.get(expanded["noise"])}
+        config = build_config(merge(expanded, {name: path for name, path in given.items() if path is not None}))
         run_id = config.run_id
         config = config.model_copy(update={"output": output / run_id})
         runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))
