@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,12 +14,10 @@ from pathlib import Path
 import pytest
 
 import noisybench
-from noisybench import registry
 from noisybench.bench import claims
 from noisybench.bench.estimate import estimate, known_records
 from noisybench.bench.plan import State, parse_shard, plan, take_shard
 from noisybench.bench.work import forward_images, steps
-from noisybench.cards import BenchmarkCard
 from noisybench.config import RunConfig
 from noisybench.errors import UserError
 from noisybench.leaderboard.store import open_board
@@ -235,14 +234,21 @@ def start_worker(card: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
+def claim_texts(suite, name: str = "*") -> list[str]:
+    """The claims there are, without any that is being written or released."""
+    texts = []
+    for file in suite.claims.glob(f"{name}.*.claim"):
+        with contextlib.suppress(FileNotFoundError):
+            texts.append(file.read_text())
+    return [text for text in texts if text.endswith("}")]
+
+
 def running(suite, pid: int):
     """The run that a process has the claim of, with at least one epoch done and no result yet."""
     for run in suite.runs:
-        for file in suite.claims.glob(f"{run.run_id}.*.claim"):
-            text = file.read_text() if file.exists() else ""
-            mine = text.endswith("}") and json.loads(text)["pid"] == pid
-            if mine and suite.epochs_done(run) and not (suite.folder(run) / "result.json").exists():
-                return run
+        mine = any(json.loads(text)["pid"] == pid for text in claim_texts(suite, run.run_id))
+        if mine and suite.epochs_done(run) and not (suite.folder(run) / "result.json").exists():
+            return run
     return None
 
 
@@ -278,6 +284,23 @@ def test_twelve_runs_three_workers_one_killed_midway(card):
     assert alone.fingerprints == resumed.fingerprints and alone.metrics == resumed.metrics
 
 
+def test_jobs_go_on_without_one_that_is_killed(card):
+    card.write_text(CARD.format(seeds=1, epochs=40))
+    suite = suite_of(card)
+    process = start_worker(card, "--jobs", "2")
+    while True:
+        assert process.poll() is None, process.communicate()
+        pids = {json.loads(text)["pid"] for text in claim_texts(suite)}
+        at_work = [pid for pid in pids if running(suite, pid)]
+        if len(pids) == 2 and at_work:
+            break
+        time.sleep(0.01)
+    os.kill(at_work[0], signal.SIGKILL)
+    out = process.communicate()[0]
+    assert process.returncode == 0 and f"(process {at_work[0]}) died with exit code -9" in out, out
+    assert set(states(suite)) == {"done"} and len(records(card.parent)) == 4 and out.count(": started") >= 5
+
+
 def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
     card.write_text(CARD.format(seeds=1, epochs=2000))
     suite = suite_of(card)
@@ -292,13 +315,17 @@ def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
 
 
 def test_noise_that_reads_a_file_is_given_one(card, cli):
-    card.write_text(card.read_text().replace('"symmetric"', '"symmetric", "class-dependent"'))
+    card.write_text(card.read_text().replace('"symmetric"', '"symmetric", "feature-dependent"'))
     code, _, err = cli("bench", "plan", card)
     assert code == 2 and "reads a file" in err
     for wrong, line in [
         ("symetric:x.npz", "did you mean symmetric?"),
-        ("class-dependent", "write KIND:FILE"),
-        ("class-dependent:none.npz", "none.npz: no such file"),
+        ("feature-dependent", "write KIND:FILE"),
+        ("feature-dependent:none.npz", "none.npz: no such file"),
     ]:
         code, _, err = cli("bench", "plan", card, "--noise", wrong)
         assert code == 2 and line in err, err
+    Path("predictions.npz").write_bytes(b"read when it runs")
+    code, out, _ = cli("bench", "plan", card, "--noise", "feature-dependent:predictions.npz", "--slurm", "job.sh")
+    assert code == 0 and "8 runs: 8 to do" in out
+    assert " --noise feature-dependent:predictions.npz " in Path("job.sh").read_text()
