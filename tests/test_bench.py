@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +14,15 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import noisybench
 from noisybench.bench import claims
 from noisybench.bench.estimate import estimate, known_records
+from noisybench.bench.live import LiveReport
 from noisybench.bench.plan import State, parse_shard, plan, take_shard
 from noisybench.bench.work import forward_images, steps
+from noisybench.bench.worker import Event
 from noisybench.config import RunConfig
 from noisybench.errors import UserError
 from noisybench.leaderboard.store import open_board
@@ -234,26 +239,26 @@ def start_worker(card: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
-def claim_texts(suite, name: str = "*") -> list[str]:
-    """The claims there are, without any that is being written or released."""
-    texts = []
-    for file in suite.claims.glob(f"{name}.*.claim"):
-        with contextlib.suppress(FileNotFoundError):
-            texts.append(file.read_text())
-    return [text for text in texts if text.endswith("}")]
+def claimed(suite) -> dict[str, int]:
+    """Process numbers by the run id that they claim; without claims that are being written or released."""
+    pids = {}
+    for file in suite.claims.glob("*.claim"):
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            pids[file.name.partition(".")[0]] = json.loads(file.read_text())["pid"]
+    return pids
 
 
 def running(suite, pid: int):
     """The run that a process has the claim of, with at least one epoch done and no result yet."""
+    pids = claimed(suite)
     for run in suite.runs:
-        mine = any(json.loads(text)["pid"] == pid for text in claim_texts(suite, run.run_id))
-        if mine and suite.epochs_done(run) and not (suite.folder(run) / "result.json").exists():
+        if pids.get(run.run_id) == pid and suite.epochs_done(run) and not (suite.folder(run) / "result.json").exists():
             return run
     return None
 
 
 def test_twelve_runs_three_workers_one_killed_midway(card):
-    card.write_text(CARD.format(seeds=3, epochs=6))
+    card.write_text(CARD.format(seeds=3, epochs=4))
     suite = suite_of(card)
     workers = [start_worker(card, "--jobs", "1") for _ in range(3)]
     victim = workers[0]
@@ -265,7 +270,7 @@ def test_twelve_runs_three_workers_one_killed_midway(card):
             if cut_off:
                 break
             victim.send_signal(signal.SIGCONT)
-        time.sleep(0.005)
+        time.sleep(0.03)
     victim.kill()
     outputs = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [-signal.SIGKILL, 0, 0], outputs
@@ -290,11 +295,11 @@ def test_jobs_go_on_without_one_that_is_killed(card):
     process = start_worker(card, "--jobs", "2")
     while True:
         assert process.poll() is None, process.communicate()
-        pids = {json.loads(text)["pid"] for text in claim_texts(suite)}
+        pids = set(claimed(suite).values())
         at_work = [pid for pid in pids if running(suite, pid)]
         if len(pids) == 2 and at_work:
             break
-        time.sleep(0.01)
+        time.sleep(0.03)
     os.kill(at_work[0], signal.SIGKILL)
     out = process.communicate()[0]
     assert process.returncode == 0 and f"(process {at_work[0]}) died with exit code -9" in out, out
@@ -312,6 +317,21 @@ def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
     out = process.communicate()[0]
     assert process.returncode == 130 and "4 left to do; the same command goes on from here" in out, out
     assert "Traceback" not in out and not list(suite.claims.glob("*.claim"))
+
+
+def test_the_live_table_has_what_is_at_work_and_what_went_wrong(card):
+    suite = suite_of(card)
+    suite.mark_failed(suite.runs[3], "Traceback …\nOSError: [disk] full")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=150)
+    with LiveReport(suite, terminal) as report:
+        report(Event(suite.runs[1].run_id, "started"))
+        report(Event(suite.runs[1].run_id, "epoch", epochs=2))
+        report(Event(suite.runs[0].run_id, "done"))
+    last = terminal.file.getvalue().rpartition("1 done")[2]
+    assert "1 failed, 1 running, 1 to do" in last
+    assert re.search(r"gce · synthetic · symmetric 20 % · seed 0 *│ running *│ 2/3 ", last)
+    assert re.search(r"gce · synthetic · symmetric 40 % · seed 0 *│ failed *│ *│ OSError: \[disk\] full ", last)
+    assert f" {suite.runs[0].label}" not in last
 
 
 def test_noise_that_reads_a_file_is_given_one(card, cli):

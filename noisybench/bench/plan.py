@@ -108,9 +108,16 @@ class Suite:
         return self.board is None or (self.board.runs / f"{run.run_id}.json").is_file()
 
     def mark_failed(self, run: PlannedRun, error: str) -> None:
-        """Note that a run failed, so that no worker tries it again unasked."""
-        self.claims.mkdir(parents=True, exist_ok=True)
-        write_json(self._failure(run), {"error": error})
+        """Note that a run failed, so that no worker tries it again unasked.
+
+        Raises:
+            UserError: the note cannot be written.
+        """
+        try:
+            self.claims.mkdir(parents=True, exist_ok=True)
+            write_json(self._failure(run), {"error": error})
+        except OSError as reason:
+            raise UserError(f"{self._failure(run)}: cannot be written ({reason.strerror}); {error}") from reason
 
     def forget_failure(self, run: PlannedRun) -> None:
         """Let a failed run be tried again. Its record of the failure is kept as ``result.failed.json``."""
@@ -118,6 +125,11 @@ class Suite:
         result = record_file(self.folder(run)) if self.folder(run).is_dir() else None
         if result is not None and result.is_file():
             result.replace(result.with_name("result.failed.json"))
+
+
+def last_line(text: str) -> str:
+    """Of a traceback what was raised; of one line the line."""
+    return text.strip().rpartition("\n")[2]
 
 
 def _error_in(file: Path) -> str:

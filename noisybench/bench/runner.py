@@ -7,7 +7,7 @@ import collections
 from rich.console import Console
 
 from noisybench.bench.live import LiveReport
-from noisybench.bench.plan import State, Suite
+from noisybench.bench.plan import State, Suite, last_line
 from noisybench.bench.processes import default_jobs, run_workers
 from noisybench.bench.worker import Event
 
@@ -54,7 +54,7 @@ def _conclude(suite: Suite, report: LiveReport, unfiled: dict[str, str], interru
     statuses = [(run, suite.status(run)) for run in suite.runs]
     for run, status in statuses:
         if status.state == State.FAILED:
-            report.say(f"failed: {run.label} ({run.run_id}): {status.detail.strip().splitlines()[-1]}")
+            report.say(f"failed: {run.label} ({run.run_id}): {last_line(status.detail)}")
         if run.run_id in unfiled:
             report.say(f"not filed: {run.label} ({run.run_id}): {unfiled[run.run_id]}")
     counts = collections.Counter(status.state for _, status in statuses)
