@@ -26,14 +26,18 @@ Methods = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder of the runs' folders. [default: runs/BOARD]")]
 DataPath = Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")]
+Noise = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KIND:FILE", help="The file that a noise model of the board reads; once for each such model."),
+]
 NoFile = Annotated[bool, typer.Option("--no-file", help="Do not file finished records on the board.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds the boards' folders.")]
 ROOT = Path("leaderboards")
 
 
 @app.command(
-    help="Run what is not done: skips finished runs, resumes interrupted ones, leaves failed ones alone, files records. "
-    "Exit code 1 if a run failed. Any number of these may share one output folder.",
+    help="Run what is not done: skips finished runs, resumes interrupted ones, leaves failed ones alone, and files the "
+    "records. Exit code 1 if a run failed. Any number of these may share one output folder.",
     epilog="Example: noisybench bench run digits-quick --seeds 5 --jobs 2",
 )
 def run(
@@ -46,14 +50,17 @@ def run(
     methods: Methods = None,
     output: Output = None,
     data_path: DataPath = None,
+    noise: Noise = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_file: NoFile = False,
     root: Root = ROOT,
 ) -> None:
+    from noisybench.bench.processes import end_on_sigterm
     from noisybench.bench.runner import run_suite
     from noisybench.progress import console
 
-    suite = _suite(board, seeds, shard, methods, output, data_path, no_file, root)
+    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root)
+    end_on_sigterm()
     raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
 
 
@@ -68,6 +75,7 @@ def plan(
     methods: Methods = None,
     output: Output = None,
     data_path: DataPath = None,
+    noise: Noise = None,
     no_file: NoFile = False,
     root: Root = ROOT,
     slurm: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a SLURM job-array script.")] = None,
@@ -82,16 +90,17 @@ def plan(
         raise UserError("--shards: only with --slurm FILE")
     if slurm is not None and shard != "1/1":
         raise UserError("--shard: the script's array tasks take the shards; leave it out with --slurm")
-    suite = _suite(board, seeds, shard, methods, output, data_path, no_file, root)
+    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root)
     print_plan(suite, console())
     if slurm is not None:
         from noisybench.bench.slurm import write_script
 
         options = {"--seeds": seeds, "--methods": methods, "--output": output, "--data-path": data_path}
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+        given += [text for named in noise or [] for text in ("--noise", named)]
         given += ["--no-file"] if no_file else ["--root", str(root)]
         count = min(len(suite.runs), shards or MAX_SHARDS)
-        write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count, suite.output)
+        write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count)
         print(f"{slurm}: {count} array tasks; submit it with `sbatch {slurm}`")
 
 
@@ -105,6 +114,7 @@ def _suite(
     methods: str | None,
     output: Path | None,
     data_path: Path | None,
+    noise: list[str] | None,
     no_file: bool,
     root: Path,
 ) -> Suite:
@@ -120,5 +130,13 @@ def _suite(
         seeds=seeds,
         methods=None if methods is None else [name.strip() for name in methods.split(",")],
         data_path=data_path,
+        noise_files=dict(_noise_file(text) for text in noise or []),
         shard=part,
     )
+
+
+def _noise_file(text: str) -> tuple[str, Path]:
+    kind, _, file = text.partition(":")
+    if not kind or not file:
+        raise UserError(f"--noise {text!r}: write KIND:FILE")
+    return kind, Path(file)

@@ -16,7 +16,9 @@ app = typer.Typer(
 )
 
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds the boards' folders.")]
-BoardName = Annotated[str, typer.Argument(metavar="BOARD", help="Name of a board's card, e.g. digits-quick, or a card's TOML file.")]
+BoardName = Annotated[
+    str, typer.Argument(metavar="BOARD", help="Name of a board's card, e.g. digits-quick, or a card's TOML file.")
+]
 ROOT = Path("leaderboards")
 RULE_NAMES = ("last", "last5", "best_noisy_val", "best_clean_val", "oracle")
 

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from noisybench.bench.plan import PlannedRun, State, Suite
+from noisybench.bench.plan import PlannedRun, State, Suite, last_line
 from noisybench.bench.worker import Event
 
 
@@ -19,9 +19,10 @@ class LiveReport:
     def __init__(self, suite: Suite, console: Console):
         self._console = console
         self._runs = {run.run_id: run for run in suite.runs}
-        self._state: dict[str, str] = {run.run_id: str(suite.status(run).state) for run in suite.runs}
+        statuses = {run.run_id: suite.status(run) for run in suite.runs}
+        self._state = {run_id: str(status.state) for run_id, status in statuses.items()}
+        self._details = {run_id: last_line(status.detail) for run_id, status in statuses.items()}
         self._epochs: dict[str, float] = {}
-        self._details: dict[str, str] = {}
         self._live = Live(console=console, get_renderable=self._table) if console.is_terminal else None
 
     def __enter__(self) -> LiveReport:

@@ -12,7 +12,7 @@ from noisybench.bench import claims
 from noisybench.bench.work import forward_images
 from noisybench.cards import BenchmarkCard
 from noisybench.config import RunConfig, build_config, merge
-from noisybench.errors import UserError
+from noisybench.errors import UserError, unknown_name
 from noisybench.files import write_json
 from noisybench.leaderboard.cells import cell_of, expand
 from noisybench.leaderboard.store import Board, record_file
@@ -108,9 +108,16 @@ class Suite:
         return self.board is None or (self.board.runs / f"{run.run_id}.json").is_file()
 
     def mark_failed(self, run: PlannedRun, error: str) -> None:
-        """Note that a run failed, so that no worker tries it again unasked."""
-        self.claims.mkdir(parents=True, exist_ok=True)
-        write_json(self._failure(run), {"error": error})
+        """Note that a run failed, so that no worker tries it again unasked.
+
+        Raises:
+            UserError: the note cannot be written.
+        """
+        try:
+            self.claims.mkdir(parents=True, exist_ok=True)
+            write_json(self._failure(run), {"error": error})
+        except OSError as reason:
+            raise UserError(f"{self._failure(run)}: cannot be written ({reason.strerror}); {error}") from reason
 
     def forget_failure(self, run: PlannedRun) -> None:
         """Let a failed run be tried again. Its record of the failure is kept as ``result.failed.json``."""
@@ -118,6 +125,11 @@ class Suite:
         result = record_file(self.folder(run)) if self.folder(run).is_dir() else None
         if result is not None and result.is_file():
             result.replace(result.with_name("result.failed.json"))
+
+
+def last_line(text: str) -> str:
+    """Of a traceback what was raised; of one line the line."""
+    return text.strip().rpartition("\n")[2]
 
 
 def _error_in(file: Path) -> str:
@@ -135,6 +147,7 @@ def plan(
     seeds: int | None = None,
     methods: list[str] | None = None,
     data_path: Path | None = None,
+    noise_files: dict[str, Path] | None = None,
     shard: tuple[int, int] = (1, 1),
 ) -> Suite:
     """The runs of a board's card, or one shard of them, in the card's order.
@@ -143,15 +156,20 @@ def plan(
         output: the folder of the runs' folders.
         board: where finished runs are filed; None to file none.
         data_path: the dataset's folder, for every run.
+        noise_files: the file that a noise model reads, by the model's name.
         shard: (i, n), part i of n, counted from 1.
 
     Raises:
         UserError: a configuration is wrong; nothing runs then.
     """
-    given = {} if data_path is None else {"data_path": data_path}
+    files = noise_files or {}
+    for kind in files:
+        if kind not in card.noises:
+            raise unknown_name(f"noise of board {card.name!r}", kind, card.noises)
     runs = []
     for expanded in expand(card, seeds=seeds, methods=methods):
-        config = build_config(merge(expanded, given))
+        given = {"data_path": data_path, "noise_file": files.get(expanded["noise"])}
+        config = build_config(merge(expanded, {name: path for name, path in given.items() if path is not None}))
         run_id = config.run_id
         config = config.model_copy(update={"output": output / run_id})
         runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))

@@ -7,8 +7,8 @@ import collections
 from rich.console import Console
 
 from noisybench.bench.live import LiveReport
-from noisybench.bench.plan import State, Suite
-from noisybench.bench.processes import default_jobs, end_on_sigterm, run_workers
+from noisybench.bench.plan import State, Suite, last_line
+from noisybench.bench.processes import default_jobs, run_workers
 from noisybench.bench.worker import Event
 
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
@@ -31,13 +31,13 @@ def run_suite(suite: Suite, console: Console, *, jobs: int | None = None, retry_
             unfiled[event.run_id] = event.detail
         report(event)
 
-    end_on_sigterm()
     if retry_failed:
         for run in suite.runs:
             if suite.status(run).state == State.FAILED:
                 suite.forget_failure(run)
     report = LiveReport(suite, console)
-    died, interrupted = [], False
+    died: list[str] = []
+    interrupted = False
     to_do = sum(suite.status(run).state in (State.TO_DO, State.INTERRUPTED) for run in suite.runs)
     try:
         with report:
@@ -54,7 +54,7 @@ def _conclude(suite: Suite, report: LiveReport, unfiled: dict[str, str], interru
     statuses = [(run, suite.status(run)) for run in suite.runs]
     for run, status in statuses:
         if status.state == State.FAILED:
-            report.say(f"failed: {run.label} ({run.run_id}): {status.detail.strip().splitlines()[-1]}")
+            report.say(f"failed: {run.label} ({run.run_id}): {last_line(status.detail)}")
         if run.run_id in unfiled:
             report.say(f"not filed: {run.label} ({run.run_id}): {unfiled[run.run_id]}")
     counts = collections.Counter(status.state for _, status in statuses)

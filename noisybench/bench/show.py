@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noisybench.bench.estimate import Estimate, estimate, known_records
-from noisybench.bench.plan import State, Suite
+from noisybench.bench.plan import State, Suite, last_line
 
 
 def print_plan(suite: Suite, console: Console) -> None:
@@ -22,9 +22,10 @@ def print_plan(suite: Suite, console: Console) -> None:
     for title in ("run id", "run", "state", "forward passes", "time", ""):
         table.add_column(title, justify="right" if title in ("forward passes", "time") else "left")
     for run, status, cost in zip(suite.runs, statuses, estimates, strict=True):
-        detail = status.detail.strip().splitlines()[-1] if status.detail else ""
         passes = f"{cost.forward_images:.2e}" if cost.forward_images else ""
-        table.add_row(run.run_id, escape(run.label), str(status.state), passes, _time(cost), escape(detail))
+        table.add_row(
+            run.run_id, escape(run.label), str(status.state), passes, _time(cost), escape(last_line(status.detail))
+        )
     console.print(table)
     counts = collections.Counter(status.state for status in statuses)
     totals = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])

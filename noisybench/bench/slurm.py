@@ -26,16 +26,16 @@ exec {command} --shard "$SLURM_ARRAY_TASK_ID/{shards}"
 """
 
 
-def write_script(file: Path, name: str, arguments: list[str], shards: int, log: Path) -> None:
+def write_script(file: Path, name: str, arguments: list[str], shards: int) -> None:
     """Write the script.
 
     Args:
         arguments: those of ``noisybench`` without ``--shard``.
-        log: the folder for the tasks' output, made now: SLURM does not make it.
 
     Raises:
         UserError: it cannot be written.
     """
+    log = file.parent / "slurm-logs"  # made now: SLURM makes no folder
     text = SCRIPT.format(
         name=f"noisybench-{name}",
         shards=shards,
