@@ -236,7 +236,15 @@ def test_the_slurm_script_covers_the_suite(card, cli, tmp_path):
 def start_worker(card: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-u", "-m", "noisybench", "bench", "run", card, *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        # A test run that itself was started in the background hands on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def claimed(suite) -> dict[str, int]:
@@ -314,7 +322,7 @@ def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out = process.communicate()[0]
+    out = process.communicate(timeout=300)[0]
     assert process.returncode == 130 and "4 left to do; the same command goes on from here" in out, out
     assert "Traceback" not in out and not list(suite.claims.glob("*.claim"))
 
