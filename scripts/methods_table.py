@@ -56,7 +56,7 @@ def main() -> None:
             seconds += [spent for _, spent in runs]
             spread = f" ± {statistics.stdev(accuracies):.1f}" if len(runs) > 1 else ""
             cells.append(f"{statistics.mean(accuracies):.1f}{spread} (n={len(runs)})" if runs else "missing")
-        print(f"| {method} | " + " | ".join(cells) + f" | {statistics.mean(seconds):.0f} |" if seconds else " | - |")
+        print(f"| {method} | " + " | ".join([*cells, f"{statistics.mean(seconds):.0f}" if seconds else "-"]) + " |")
     for line in failed:
         print(f"failed: {line}")
 
