@@ -55,12 +55,10 @@ def run(
     no_file: NoFile = False,
     root: Root = ROOT,
 ) -> None:
-    from noisybench.bench.processes import end_on_sigterm
     from noisybench.bench.runner import run_suite
     from noisybench.progress import console
 
     suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root)
-    end_on_sigterm()
     raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
 
 
