@@ -10,13 +10,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
+import torch
 import trees
 
 import noisybench
 from noisybench import state
 from noisybench.bench.plan import State
 from noisybench.checkpointing import Checkpoints
+from noisybench.data.feed import feed
 from noisybench.errors import FolderInUse, RunStopped, UserError
 from noisybench.lock import FolderLock
 from noisybench.progress import Progress
@@ -183,9 +187,9 @@ def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_p
     for more in ([], ["--resume"]):
         code, _, err = cli(*arguments, *more)
         assert code == 2 and f"{tmp_path / 'run'}: in use by" in err and f"process {job.pid};" in err
-    os.killpg(job.pid, signal.SIGUSR1)
+    os.killpg(job.pid, signal.SIGTERM)
     _, err = job.communicate(timeout=120)
-    assert job.returncode == 143 and err.startswith("noisybench: stopped by SIGUSR1 after step"), err
+    assert job.returncode == 143 and err.startswith("noisybench: stopped by SIGTERM after step"), err
     command = shlex.split(err.partition("go on with: ")[2])
     assert command == [sys.executable, "-m", "noisybench", *map(str, arguments), "--resume"]
     reached = state.checkpoints(tmp_path / "run" / "checkpoints")[-1]
@@ -193,9 +197,29 @@ def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_p
     while state.checkpoints(tmp_path / "run" / "checkpoints")[-1] == reached:
         assert again.poll() is None, again.communicate()
         time.sleep(0.05)
-    again.terminate()
+    again.send_signal(signal.SIGUSR1)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 143 and f"goes on from {reached.name}" in out, err
+
+
+class Numbers:
+    """A source whose pixels are the rows' numbers."""
+
+    resident = False
+
+    def fetch(self, rows):
+        return torch.from_numpy(rows)
+
+
+def test_processes_that_decode_leave_stop_signals_to_the_run():
+    requests = [(np.array([number]),) for number in range(50)]
+    pixels = feed([Numbers()], requests, torch.device("cpu"), workers=1)
+    found = [next(pixels)]
+    (worker,) = psutil.Process().children()
+    for number in STOP_SIGNALS:
+        worker.send_signal(number)
+    found += pixels
+    assert [int(part) for (part,) in found] == list(range(50))
 
 
 def test_when_checkpoints_are_written(tmp_path, monkeypatch):
