@@ -410,3 +410,35 @@ def test_a_suite_stops_in_order_and_goes_on(tmp_path, cli, monkeypatch, whole):
     code, out, _ = cli("bench", "run", "tiny.toml", "--jobs", "1")
     assert code == 0 and f"2 {State.DONE}" in out
     assert (folder / "metrics.jsonl").read_bytes() == whole("mslg")[1]
+
+
+def test_one_process_two_processes_one_process(tmp_path):
+    """Stopped on one in the second epoch, on two (where the signal comes to the second) in the third, ended on one."""
+    given = {"method": "stopping_method:StoppedFromWithin", "model": "noisybench_mlp", "precision": "float64"}
+    given |= {"dataset": "synthetic", "noise_rate": 0.3, "batch_size": 30, "epochs": 3, "settings": METHODS["mslg"]}
+    unbroken = noisybench.run(noisybench.RunConfig(**given, output=tmp_path / "whole"))
+    folder = tmp_path / "run"
+    with pytest.raises(RunStopped):
+        noisybench.run(noisybench.RunConfig(**given, output=folder), progress=SignalAt(1.4))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["-m", "noisybench", "run", "--resume", "--method", given["method"], "--model", given["model"]]
+    command += ["--dataset", "synthetic", "--noise-rate", "0.3", "--batch-size", "30", "--epochs", "3"]
+    command += ["--set", "precision=float64", "--set", "method.warmup_epochs=1", "--output", str(folder)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "STOP_AT": "10"}
+    here = Path(__file__).parent
+    done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and done.stderr.count("noisybench: stopped by ") == 1, done.stderr
+    # Both stop at one step, the one after the signal; what is saved does not say how many they were.
+    saved = [state.load_checkpoint(file) for file in state.checkpoints(folder / "checkpoints")]
+    assert [content["past"]["step"] for content in saved] == [10, 12]
+    assert saved[1]["epoch"]["first_step"] == 10 and f"after step 12, saved in {folder}" in done.stderr
+    resumed = noisybench.run(noisybench.RunConfig(**given, output=folder), resume=True)
+    assert resumed.curves.keys() == unbroken.curves.keys()
+    for name, curve in unbroken.curves.items():
+        assert resumed.curves[name] == pytest.approx(curve, abs=1e-9), name
+    networks = [
+        state.load_checkpoint(state.checkpoints(each / "checkpoints")[-1])["method"]["network"]
+        for each in (tmp_path / "whole", folder)
+    ]
+    for name, weight in networks[0].items():
+        assert torch.allclose(weight, networks[1][name], rtol=0, atol=1e-9), name
