@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/kill_test.py --kills 20
 
 Two MSLG and two co-teaching runs on digits, through `noisybench bench run`, a checkpoint after every step. The moments
-are drawn uniformly over the time that the uninterrupted suite trained; every fourth kill then waits until it sees the
-temporary file of a checkpoint that is being written. A kill is SIGKILL to the whole process group. It fell into a
-checkpoint's writing if that file is left. Exit code 1 if any run differs, or fewer kills than asked for were made.
+are drawn uniformly: one of all the suite's steps, and a time within it; every fourth kill instead waits after the step
+until it sees the temporary file of a checkpoint that is being written. A kill is SIGKILL to the whole process group. It
+fell into a checkpoint's writing if that file is left. Exit code 1 if any run differs, or fewer kills than asked for were made.
 """
 
 from __future__ import annotations
@@ -41,25 +41,19 @@ def start(folder: Path, output: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
-def newest(output: Path) -> float:
-    """When the last checkpoint was written."""
-    times = [0.0]
+def steps_saved(output: Path) -> int:
+    """Training steps in the newest checkpoints of all runs."""
+    newest = {file.parent: 0 for file in output.glob("*/checkpoints")}
     for file in output.glob("*/checkpoints/step-*"):
-        try:
-            times.append(file.stat().st_mtime)
-        except FileNotFoundError:  # deleted by the run meanwhile
-            continue
-    return max(times)
+        newest[file.parent] = max(newest.get(file.parent, 0), int(file.stem[5:]))
+    return sum(newest.values())
 
 
-def train_until(process: subprocess.Popen, output: Path, seconds: float) -> bool:
-    """Let a suite train for so long, from its first checkpoint on; False if it ended before."""
-    before, deadline = newest(output), None
-    while deadline is None or time.monotonic() < deadline:
+def train_until(process: subprocess.Popen, output: Path, steps: int) -> bool:
+    """Let a suite train until so many steps are saved; False if it ended before."""
+    while steps_saved(output) < steps:
         if process.poll() is not None:
             return False
-        if deadline is None and newest(output) > before:
-            deadline = time.monotonic() + seconds
         time.sleep(0.001)
     return True
 
@@ -67,12 +61,14 @@ def train_until(process: subprocess.Popen, output: Path, seconds: float) -> bool
 def wait_for_writing(process: subprocess.Popen, output: Path) -> bool:
     """Wait until a checkpoint is being written; False if the suite ended before."""
     while process.poll() is None:
-        if any(output.glob(PARTIAL)):
+        if half_written(process, output):
             return True
     return False
 
 
-PARTIAL = "*/checkpoints/.step-*.tmp"
+def half_written(process: subprocess.Popen, output: Path) -> bool:
+    """Whether there is a checkpoint that the process has begun to write."""
+    return any(output.glob(f"*/checkpoints/.step-*.{process.pid}.tmp"))
 
 
 def results(output: Path) -> dict[str, tuple[str, str, str]]:
@@ -96,31 +92,33 @@ def main() -> int:
         folder = Path(name)
         (folder / "kill-test.toml").write_text(CARD.format(epochs=options.epochs))
 
-        process = start(folder, "whole")
-        train_until(process, folder / "whole", 0.0)
         began = time.monotonic()
+        process = start(folder, "whole")
         if process.wait() != 0:
             print((folder / "whole.log").read_text())
             return 1
-        trained = time.monotonic() - began
-        print(f"uninterrupted: {trained:.1f} s from the first checkpoint on", flush=True)
+        steps = steps_saved(folder / "whole")
+        seconds = (time.monotonic() - began) / steps
+        print(f"uninterrupted: {steps} steps of {seconds:.3f} s, start and evaluation included", flush=True)
 
-        moments = sorted(drawn.uniform(0, trained) for _ in range(options.kills))
-        gaps = [moment - before for before, moment in zip([0.0, *moments], moments, strict=False)]
+        targets = sorted(drawn.sample(range(1, steps), options.kills))
         kills = writing = resumes = 0
         cut = folder / "cut"
-        for number, gap in enumerate(gaps):
+        for number, target in enumerate(targets):
             process = start(folder, "cut")
             resumes += number > 0
-            if not train_until(process, cut, gap) or (number % 4 == 3 and not wait_for_writing(process, cut)):
+            if not train_until(process, cut, target) or (number % 4 == 3 and not wait_for_writing(process, cut)):
                 break
+            time.sleep(drawn.uniform(0, seconds) if number % 4 != 3 else 0)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
-            left = list(cut.glob(PARTIAL))
-            writing += bool(left)
-            done = len(results(cut))
-            print(f"kill {kills}: {done} of 4 runs done{', a checkpoint half written' if left else ''}", flush=True)
+            half = half_written(process, cut)
+            writing += half
+            told = "a checkpoint half written" if half else "no checkpoint in writing"
+            print(
+                f"kill {kills} after step {target} of {steps}: {len(results(cut))} of 4 runs done, {told}", flush=True
+            )
         else:
             process = start(folder, "cut")
             resumes += 1
