@@ -5,7 +5,7 @@
 Two MSLG and two co-teaching runs on digits, through `noisybench bench run`, a checkpoint after every step. The moments
 are drawn uniformly: one of all the suite's steps, and a time within it; every fourth kill instead waits after the step
 until it sees the temporary file of a checkpoint that is being written. A kill is SIGKILL to the whole process group. It
-fell into a checkpoint's writing if that file is left. Exit code 1 if any run differs, or fewer kills than asked for were made.
+fell into a checkpoint's writing if that file is left. Exit code 1 if a run differs or kills were left over.
 """
 
 from __future__ import annotations
@@ -115,10 +115,8 @@ def main() -> int:
             kills += 1
             half = half_written(process, cut)
             writing += half
-            told = "a checkpoint half written" if half else "no checkpoint in writing"
-            print(
-                f"kill {kills} after step {target} of {steps}: {len(results(cut))} of 4 runs done, {told}", flush=True
-            )
+            told = f"{len(results(cut))} of 4 runs done{', a checkpoint half written' if half else ''}"
+            print(f"kill {kills} after step {target} of {steps}: {told}", flush=True)
         else:
             process = start(folder, "cut")
             resumes += 1
