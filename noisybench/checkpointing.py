@@ -83,7 +83,7 @@ class Checkpoints:
         if self._world.size == 1:
             return stop, late
         votes = torch.tensor([stop, late], dtype=torch.int64, device=self._device)
-        before, self._votes = self._votes, self._world.sum(votes)
+        before, self._votes = self._votes, self._world.total(votes)
         return (False, False) if before is None else tuple(before.bool().tolist())
 
     def save(self, method: Method, past: Past, epoch: BegunEpoch | None) -> None:
@@ -108,7 +108,7 @@ class Checkpoints:
     def end_epoch(self) -> None:
         """Find out whether a process was asked to stop since the last step, as while it evaluated."""
         asked = torch.tensor(self._signals.received is not None, dtype=torch.int64, device=self._device)
-        self._stop = self._stop or bool(self._world.sum(asked))
+        self._stop = self._stop or bool(self._world.total(asked))
 
     def stop_if_asked(self, past: Past) -> None:
         """End the run here if that was asked for; to be called right after :meth:`save`.

@@ -94,14 +94,16 @@ class TrainingMeter:
 
     def first_bad_step(self) -> int | None:
         """The first step whose loss was not finite, on any process."""
-        steps = self._world.gather_rows(self._first_bad.view(1))
+        steps = torch.full((self._world.size,), -1, dtype=torch.int64, device=self._first_bad.device)
+        steps[self._world.rank] = self._first_bad
+        steps = self._world.total(steps + 1) - 1
         bad = steps[steps >= 0]
         return int(bad.min()) if len(bad) else None
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far over all processes, which all call it: a later run may have another number of them."""
         names = sorted(self._sums)
-        totals = [self._world.sum(torch.stack(self._total_and_count(name))) for name in names]
+        totals = [self._world.total(torch.stack(self._total_and_count(name))) for name in names]
         bad = self.first_bad_step()
         return {"totals": dict(zip(names, totals, strict=True)), "first_bad": -1 if bad is None else bad}
 

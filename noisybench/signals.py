@@ -7,7 +7,11 @@ import threading
 
 from noisybench.errors import RunStopped
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1")
+    if hasattr(signal, name)  # Windows has two
+)
 
 
 class StopSignals:
@@ -16,6 +20,7 @@ class StopSignals:
     A signal raises :class:`RunStopped` on the spot, or, after :meth:`defer`, is only noted for the loop, which stops at
     the next place it can go on from. A second Ctrl-C raises KeyboardInterrupt in either case. Signals that are ignored
     (as under nohup) stay ignored. Outside the main thread, where Python handles no signals, nothing is taken over.
+    A signal that was noted and came too late to stop anything is passed on to whoever handled it before.
 
     Attributes:
         received: the first stop signal that came.
@@ -23,7 +28,7 @@ class StopSignals:
 
     def __init__(self):
         self.received: signal.Signals | None = None
-        self._deferred = False
+        self._deferred = self._noted = False
         self._before: dict[signal.Signals, object] = {}
 
     def defer(self) -> None:
@@ -39,15 +44,21 @@ class StopSignals:
                     signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+        # An error is told first, unless there is a handler: the default one would end the process on the spot.
+        if self._noted and (kind is None or (issubclass(kind, Exception) and callable(self._before[self.received]))):
+            signal.raise_signal(self.received)
 
     def _handle(self, number: int, frame: object) -> None:
         first, self.received = self.received, self.received or signal.Signals(number)
         if first == number == signal.SIGINT:
+            self._noted = False
             raise KeyboardInterrupt
-        if first is None and not self._deferred:
+        if self._deferred:
+            self._noted = True
+        elif first is None:
             raise RunStopped(f"stopped by {self.received.name}", self.received)
 
 

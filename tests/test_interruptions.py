@@ -136,7 +136,7 @@ def test_every_stop_signal_saves_and_ends_in_order(cli, tmp_path, monkeypatch, n
 
 
 def test_signals_before_training_and_a_second_ctrl_c():
-    with pytest.raises(RunStopped), StopSignals():
+    with pytest.raises(RunStopped, match="stopped by SIGUSR1"), StopSignals():
         signal.raise_signal(signal.SIGUSR1)
     with StopSignals() as signals:
         signals.defer()
@@ -152,6 +152,20 @@ def test_signals_before_training_and_a_second_ctrl_c():
             assert signals.received is None
     finally:
         signal.signal(signal.SIGINT, ignored)
+
+
+@pytest.mark.parametrize("error", [None, UserError("the disk is full")])
+def test_a_signal_that_comes_too_late_for_a_run_stops_its_suite(error):
+    behind = []
+    with pytest.raises(RunStopped, match="stopped by SIGUSR1"), StopSignals():
+        with StopSignals() as of_run:
+            of_run.defer()
+            signal.raise_signal(signal.SIGUSR1)
+            behind.append("the run's last step")
+            if error:
+                raise error
+        behind.append("the suite's next run")
+    assert behind == ["the run's last step"]
 
 
 def start(*arguments: str | Path) -> subprocess.Popen:
@@ -309,18 +323,13 @@ def test_a_folder_with_nothing_but_leftovers_is_an_empty_one(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MB of its own, and the command that mounts it again with other options."""
+    """A file system of its own, of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-
-    def mount(options: str) -> None:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-
-    mount("size=4m")
-    yield folder, mount
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
@@ -329,11 +338,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_full_disk_costs_nothing_that_was_saved(small_disk, whole):
-    disk, _ = small_disk
-    folder, ballast = disk / "run", disk / "ballast"
+    folder, ballast = small_disk / "run", small_disk / "ballast"
     stopped(folder, 2.2)
     saved = contents(folder)
-    room = os.statvfs(disk)
+    room = os.statvfs(small_disk)
     ballast.write_bytes(bytes(room.f_bavail * room.f_frsize - 100_000))  # less than a checkpoint
     with pytest.raises(UserError, match=r"checkpoints: cannot be written \(no space left on device\); .* intact"):
         noisybench.run(config(folder, checkpoint_steps=1), resume=True)
@@ -345,21 +353,44 @@ def test_a_full_disk_costs_nothing_that_was_saved(small_disk, whole):
     }
     assert not list(folder.rglob(".*.tmp"))
     ballast.write_bytes(b"")
-    ballast.write_bytes(bytes(os.statvfs(disk).f_bavail * room.f_frsize))  # not one byte
+    ballast.write_bytes(bytes(os.statvfs(small_disk).f_bavail * room.f_frsize))  # not one byte
     with pytest.raises(UserError, match=r"(cannot be written|no space left)"):
-        noisybench.run(config(disk / "another"))
+        noisybench.run(config(small_disk / "another"))
     ballast.unlink()
     same(whole("mslg"), noisybench.run(config(folder), resume=True), folder)
 
 
-def test_a_read_only_folder_is_told_and_left_alone(small_disk, cli):
-    disk, mount = small_disk
+@pytest.fixture
+def read_only():
+    """Make a folder read-only; for root, whom modes do not stop, by mounting it so."""
+    made = []
+
+    def make(folder: Path) -> str:
+        if os.geteuid() != 0:
+            for each in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+                each.chmod(0o555)
+                made.append(["chmod", "755", each])
+            return "Permission denied"
+        for options in (["--bind"], ["-o", "remount,bind,ro"]):
+            done = subprocess.run(["mount", *options, folder, folder], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+            made.append(["umount", "-l", folder])
+        return "Read-only file system"
+
+    yield make
+    for command in made[:1] if made and made[0][0] == "umount" else made:
+        subprocess.run(command, check=True)
+
+
+def test_a_read_only_folder_is_told_and_left_alone(tmp_path, read_only):
+    disk = tmp_path / "disk"
     noisybench.run(config(disk / "finished", epochs=1))
     stopped(disk / "begun", 1.5)
     saved = contents(disk)
-    mount("remount,ro")
+    reason = read_only(disk)
     for folder in (disk / "begun", disk / "new"):
-        with pytest.raises(UserError, match=rf"--output {folder}: cannot be written \(Read-only file system\)"):
+        with pytest.raises(UserError, match=rf"--output {folder}: cannot be written \({reason}\)"):
             noisybench.run(config(folder), resume=True)
     assert noisybench.run(config(disk / "finished", epochs=1), resume=True).status == "completed"
     assert contents(disk) == saved
