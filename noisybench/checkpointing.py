@@ -24,11 +24,19 @@ KEPT_CHECKPOINTS = 2
 
 @dataclass
 class Past:
-    """What a run has behind it: one row of metrics per finished epoch, training steps, and seconds spent training."""
+    """What a run has behind it.
+
+    Attributes:
+        curves: one row of metrics per finished epoch.
+        step: training steps done.
+        train_seconds: spent training.
+        wall_seconds: of the earlier processes that the run was resumed from.
+    """
 
     curves: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
     train_seconds: float = 0.0
+    wall_seconds: float = 0.0
 
 
 @dataclass
@@ -57,9 +65,22 @@ class Resumed:
 
 
 class Checkpoints:
-    """The checkpoints of one run. Every process asks and saves at the same step; the main one writes."""
+    """The checkpoints of one run. Every process asks and saves at the same step; the main one writes.
 
-    def __init__(self, folder: Path, config: RunConfig, world: World, device: torch.device, signals: StopSignals):
+    Args:
+        started: when this process began the run, by ``time.perf_counter``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: RunConfig,
+        world: World,
+        device: torch.device,
+        signals: StopSignals,
+        started: float,
+    ):
+        self._started = started
         self._folder, self._world, self._device, self._signals = folder, world, device, signals
         self._every = config.checkpoint_steps
         self._seconds = 60 * config.checkpoint_minutes
@@ -98,7 +119,7 @@ class Checkpoints:
         if self._world.is_main:
             content = {
                 "method": method.state_dict(),
-                "past": vars(past),
+                "past": {**vars(past), "wall_seconds": past.wall_seconds + time.perf_counter() - self._started},
                 "epoch": None if epoch is None else {**vars(epoch), "passes": [vars(part) for part in epoch.passes]},
             }
             with reported(self._folder):

@@ -92,7 +92,8 @@ def _run(
                 output.write_noise(data.noise)
 
         def record(error: str | None = None) -> RunRecord:
-            return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
+            wall_seconds = past.wall_seconds + time.perf_counter() - started
+            return _record(config, method, data, past, world, device, wall_seconds, error)
 
         try:
             method, loader = build(config, data, on_device, world, device, dtype)
@@ -103,7 +104,7 @@ def _run(
             raise
         progress.start(config, data, output.path, device)
         start()
-        checkpoints = Checkpoints(output.checkpoints, config, world, device, signals)
+        checkpoints = Checkpoints(output.checkpoints, config, world, device, signals, started)
         begun = None
         resumed = checkpoints.resume(progress.say) if resume else None
         if resumed is not None:

@@ -92,6 +92,7 @@ def same(whole, record, folder: Path) -> None:
 def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, whole, method, epochs):
     folder = tmp_path / "run"
     before = stopped(folder, epochs, method)
+    spent = state.load_checkpoint(state.checkpoints(folder / "checkpoints")[-1])["past"]
     progress = SignalAt(float("inf"))
     resumed = noisybench.run(config(folder, method), resume=True, progress=progress)
     same(whole(method), resumed, folder)
@@ -99,6 +100,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, whole,
     noisybench.run(config(tmp_path / "again", method), progress=unbroken)
     assert before.steps + progress.steps == unbroken.steps  # no step was done twice, none left out
     assert f"{int(epochs)} epochs and {before.steps} steps are done" in progress.said[0]
+    assert resumed.cost.wall_seconds > spent["wall_seconds"] > spent["train_seconds"] > 0
 
 
 def test_the_mentor_of_mlnt_and_the_mixture_of_dividemix_chose_rows(tmp_path):
