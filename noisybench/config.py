@@ -118,6 +118,10 @@ class RunConfig(_Strict):
     )
     workers: int = Field(default=4, ge=0, description="processes that decode streamed images")
     output: Path | None = None
+    checkpoint_steps: int = Field(default=0, ge=0, description="save every so many training steps too; 0: not so")
+    checkpoint_minutes: NonNegative = Field(
+        default=10.0, description="save so long after the last checkpoint too; 0: only at the ends of epochs"
+    )
     wandb: bool = False
 
     @model_validator(mode="before")
@@ -212,6 +216,8 @@ ENVIRONMENT_FIELDS = {
     "memory_budget",
     "workers",
     "output",
+    "checkpoint_steps",
+    "checkpoint_minutes",
     "wandb",
 }
 

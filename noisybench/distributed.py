@@ -56,6 +56,14 @@ class World:
         dist.all_reduce(total)
         return total
 
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, whatever part of the present batch each has."""
+        if self.size == 1:
+            return tensor
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total
+
     def gather_rows(self, rows: Tensor) -> Tensor:
         """All processes' rows, in process order. The number of rows may differ between processes."""
         if self.size == 1:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 from accelerate import Accelerator
 
 from noisybench import registry, rng, state
+from noisybench.checkpointing import BegunEpoch, Checkpoints, Past
 from noisybench.config import RunConfig
-from noisybench.data.loader import Batch, TrainLoader
+from noisybench.data.loader import Batch, Pass, TrainLoader
 from noisybench.distributed import World
 from noisybench.environment import git_commit, peak_memory_bytes, versions
-from noisybench.errors import MethodError, UserError
+from noisybench.errors import MethodError, RunStopped, UserError
 from noisybench.evaluate import TrainingMeter, accuracies, label_quality
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
@@ -29,9 +31,8 @@ from noisybench.prepare import RunData, Streams, prepare, streams
 from noisybench.progress import Progress
 from noisybench.record import Cost, Fingerprints, InformationUsed, RunRecord, select
 from noisybench.schedule import learning_rate
+from noisybench.signals import StopSignals
 from noisybench.tracking import Tracker
-
-KEPT_CHECKPOINTS = 2
 
 
 def default_output(config: RunConfig) -> Path:
@@ -54,10 +55,19 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
         The record, also written to ``result.json`` in the output folder.
 
     Raises:
-        UserError: something in the configuration, the data or the output folder is wrong. Nothing was changed then.
+        UserError: something in the configuration, the data or the output folder is wrong; nothing was changed then.
+            Or the disk is full, or the method failed: what was saved before is intact.
+        RunStopped: SIGTERM, SIGINT or SIGUSR1 came. The run is saved where it was and goes on from there on ``resume``.
     """
     progress = progress or Progress()
     output = OutputFolder(config.output or default_output(config))
+    with StopSignals() as signals, contextlib.closing(progress), contextlib.closing(output):
+        return _run(config, output, signals, resume=resume, progress=progress)
+
+
+def _run(
+    config: RunConfig, output: OutputFolder, signals: StopSignals, *, resume: bool, progress: Progress
+) -> RunRecord:
     output.check(config, resume=resume)
     finished = output.finished()
     if finished is not None:
@@ -67,6 +77,8 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     device, dtype = accelerator.device, getattr(torch, config.precision)
     world = World(accelerator)
     started = time.perf_counter()
+    if world.is_main and output.config.is_file():
+        output.lock()
 
     # Everything that can be wrong is found before the output folder is touched.
     data = prepare(config)
@@ -76,42 +88,53 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
 
         def start() -> None:
             if world.is_main:
-                output.start(config)
-                data.noise.save(output.noise)
+                output.start(config, resume=resume)
+                output.write_noise(data.noise)
 
         def record(error: str | None = None) -> RunRecord:
-            return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
+            wall_seconds = past.wall_seconds + time.perf_counter() - started
+            return _record(config, method, data, past, world, device, wall_seconds, error)
 
         try:
             method, loader = build(config, data, on_device, world, device, dtype)
         except MethodError as error:
             start()
             if world.is_main:
-                record(str(error)).save(output.result)
+                output.write_result(record(str(error)))
             raise
-        if resume:
-            past = _restore(config, method, output)
         progress.start(config, data, output.path, device)
         start()
+        checkpoints = Checkpoints(output.checkpoints, config, world, device, signals, started)
+        begun = None
+        resumed = checkpoints.resume(progress.say) if resume else None
+        if resumed is not None:
+            past, begun = resumed.past, resumed.epoch
+            _guarded(config.method, past.step, method.load_state_dict, resumed.method)
+            progress.say(f"goes on from {resumed.file.name}: {len(past.curves)} epochs and {past.step} steps are done")
+        signals.defer()
         tracker = Tracker(accelerator, config, output.path, progress)
 
         try:
             for epoch in range(len(past.curves), config.epochs):
-                row = _train_epoch(config, method, loader, data, past, world, epoch, progress)
+                row = _train_epoch(config, method, loader, data, past, begun, world, epoch, progress, checkpoints)
+                begun = None
                 row |= _guarded(config.method, past.step, _evaluate, method, on_device, world)
                 row |= _guarded(config.method, past.step, _label_metrics, method, data)
                 past.curves.append(row)
                 tracker.log(row, step=past.step)
                 if world.is_main:
                     output.write_metrics(past.curves)
-                    state.save_checkpoint(
-                        output.checkpoints, past.step, {"method": method.state_dict(), "past": vars(past)}
-                    )
-                    state.delete_old(output.checkpoints, KEPT_CHECKPOINTS)
+                checkpoints.save(method, past, None)
                 progress.epoch(row)
+                if epoch + 1 < config.epochs:
+                    checkpoints.end_epoch()
+                    checkpoints.stop_if_asked(past)
         except MethodError as error:
             if world.is_main:
-                record(str(error)).save(output.result)
+                output.write_result(record(str(error)))
+            raise
+        except RunStopped:
+            tracker.close()
             raise
         result = record()
         estimated = None
@@ -120,20 +143,11 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
             if estimate is not None:
                 output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
                 estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-            result.save(output.result)
+            output.write_result(result)
         tracker.finish(result, data.noise, data.given_labels, estimated)
     world.wait()
     progress.finish(result, output.path)
     return result
-
-
-@dataclass
-class Past:
-    """What a run has behind it: one row of metrics per finished epoch, training steps, and seconds spent training."""
-
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    step: int = 0
-    train_seconds: float = 0.0
 
 
 def _train_epoch(
@@ -142,18 +156,31 @@ def _train_epoch(
     loader: TrainLoader,
     data: RunData,
     past: Past,
+    begun: BegunEpoch | None,
     world: World,
     epoch: int,
     progress: Progress,
+    checkpoints: Checkpoints,
 ) -> dict[str, Any]:
-    """Train one epoch; its means, by name."""
+    """Train one epoch, or the rest of one that a checkpoint was saved in; its means, by name."""
     started = time.perf_counter()
     true = None if data.true_labels is None else torch.from_numpy(data.true_labels).to(loader.train.device)
     meter = TrainingMeter(loader.train.labels, true, world)
-    for step in training_steps(config, method, loader, world, epoch, past.step):
+    if begun is None:
+        begun = BegunEpoch(past.step, begin_epoch(config, method, epoch, past.step))
+    else:
+        meter.load_state_dict(begun.meter)
+    skip = past.step - begun.first_step
+    for step in training_steps(config, method, loader, world, epoch, begun.passes, begun.first_step, skip):
         meter.add(step.batch, step.output)
         progress.step(epoch + step.done)
         past.step = step.batch.step + 1
+        if checkpoints.due(past.step):
+            past.train_seconds += time.perf_counter() - started
+            begun.meter = meter.state_dict()
+            checkpoints.save(method, past, begun)
+            checkpoints.stop_if_asked(past)
+            started = time.perf_counter()
     rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
     row = {"epoch": epoch, "learning_rate": rate, **meter.means()}
     row |= _guarded(config.method, past.step, method.epoch_logs)
@@ -175,15 +202,12 @@ class Step:
     done: float
 
 
-def training_steps(
-    config: RunConfig, method: Method, loader: TrainLoader, world: World, epoch: int, first_step: int, skip: int = 0
-) -> Iterator[Step]:
-    """Train one epoch, or the rest of it.
+def begin_epoch(config: RunConfig, method: Method, epoch: int, step: int) -> list[Pass]:
+    """Set the epoch's learning rate and let the method begin it; the passes that it plans.
 
     Args:
         epoch: counted from 0.
-        first_step: the run's step count before the epoch.
-        skip: steps of the epoch behind a method whose state was restored within it.
+        step: the run's step count.
 
     Raises:
         MethodError: the method raised; names the step.
@@ -191,9 +215,31 @@ def training_steps(
     for optimizer in method.context.scheduled:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
-    if not skip:
-        _guarded(config.method, first_step, method.start_epoch, epoch)
-    passes = _guarded(config.method, first_step, method.epoch_plan, epoch)
+    _guarded(config.method, step, method.start_epoch, epoch)
+    return _guarded(config.method, step, method.epoch_plan, epoch)
+
+
+def training_steps(
+    config: RunConfig,
+    method: Method,
+    loader: TrainLoader,
+    world: World,
+    epoch: int,
+    passes: list[Pass],
+    first_step: int,
+    skip: int = 0,
+) -> Iterator[Step]:
+    """Train one epoch, or the rest of it.
+
+    Args:
+        epoch: counted from 0.
+        passes: the epoch's, as :func:`begin_epoch` gave them.
+        first_step: the run's step count before the epoch.
+        skip: steps of the epoch behind a method whose state was restored within it.
+
+    Raises:
+        MethodError: the method raised; names the step.
+    """
     batches = sum(loader.num_batches(part) for part in passes)
     before = 0  # batches in earlier passes of the epoch
     for number, part in enumerate(passes):
@@ -290,17 +336,6 @@ def build(
         raise MethodError(config.method, 0, f"building it: {type(error).__name__}: {error}") from error
     method.set_mode(training=True)
     return method, loader
-
-
-def _restore(config: RunConfig, method: Method, output: OutputFolder) -> Past:
-    """Put the newest checkpoint's state into the method; what the run has behind it then."""
-    found = state.checkpoints(output.checkpoints)
-    if not found:
-        return Past()
-    saved = state.load_checkpoint(found[-1])
-    past = Past(**saved["past"])
-    _guarded(config.method, past.step, method.load_state_dict, saved["method"])
-    return past
 
 
 def _evaluate(method: Method, on_device: Streams, world: World) -> dict[str, float]:
