@@ -94,7 +94,9 @@ def label_meta_gradient(
             model, images, label_logits, meta_images, meta_labels, inner_lr=inner_lr, label_floor=label_floor
         )
     with torch.enable_grad():
-        forward = noisy_forward(model, images, update_buffers=False, features=engine == "head")
+        forward = noisy_forward(
+            model, images, update_buffers=False, features=engine == "head", keep_outputs=engine == "jvp"
+        )
         _check_shapes(forward.logits, label_logits)
         found = look_ahead_tangent(
             model,

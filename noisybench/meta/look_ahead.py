@@ -62,11 +62,13 @@ def look_ahead_tangent(
 ) -> LookAhead:
     """Step ahead on the inner loss, take the meta loss's gradient v there, and differentiate the noisy logits along v.
 
-    The model's parameters, gradients, buffers and mode are left as they are; the graph of ``forward`` stays usable.
+    The model's parameters, gradients, buffers and mode are left as they are. The graph of ``forward`` stays usable; if
+    its outputs were kept it is used up, and :func:`~noisybench.meta.logits_again` makes it anew.
 
     Args:
         model: the network, in the mode the passes are to run in.
-        forward: the noisy batch's forward pass (with features for engine ``head``).
+        forward: the noisy batch's forward pass, with features for engine ``head``. With its outputs kept, engine
+            ``jvp`` needs less time and memory.
         inner_loss: scalar made from ``forward.logits``; None looks ahead by a step of length zero (L2R).
         meta_images: M×C×H×W.
         meta_loss: from M×C logits to a scalar.
@@ -92,7 +94,8 @@ def _step_ahead(forward: NoisyForward, inner_loss: Tensor | None, inner_lr: floa
     if inner_loss is None:
         ahead = [weight.detach().clone() for weight in weights]
     else:
-        gradients = average(_gradients(inner_loss, forward.weights, retain_graph=True))
+        # With the outputs kept the graph can be made again: it goes, before the meta batch's is built.
+        gradients = average(_gradients(inner_loss, forward.weights, retain_graph=forward.outputs is None))
         ahead = torch._foreach_sub([weight.detach() for weight in weights], torch._foreach_mul(gradients, inner_lr))
     return {name: weight.requires_grad_() for name, weight in zip(names, ahead, strict=True)}
 

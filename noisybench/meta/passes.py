@@ -12,6 +12,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from noisybench.meta.known_outputs import GraphReplay, Output, Recorder, TangentReplay
+
 Weights = dict[str, Tensor]
 
 
@@ -25,6 +27,7 @@ class NoisyForward:
         weights: the trainable parameters by name, as they were used.
         features: N×D, detached input of the classifier; only where it was asked for.
         random_state: the generators' states before the pass, so that a later pass draws the same dropout masks.
+        outputs: of its linear operations, where they were kept.
     """
 
     images: Tensor
@@ -32,10 +35,16 @@ class NoisyForward:
     weights: Weights
     features: Tensor | None
     random_state: list[Tensor]
+    outputs: list[Output] | None = None
 
 
 def noisy_forward(
-    model: nn.Module, images: Tensor, *, update_buffers: bool = True, features: bool = False
+    model: nn.Module,
+    images: Tensor,
+    *,
+    update_buffers: bool = True,
+    features: bool = False,
+    keep_outputs: bool = False,
 ) -> NoisyForward:
     """Run the noisy batch through the model once, in whatever mode the model is in.
 
@@ -44,13 +53,26 @@ def noisy_forward(
         images: the batch.
         update_buffers: let the pass move BatchNorm's running statistics, as a training step does.
         features: keep the classifier's input (the ``head`` engine needs it).
+        keep_outputs: keep the outputs of linear operations: :func:`logits_along` is then spared a third of its work,
+            and :func:`logits_again` gives the logits with a new graph once the first one is used up.
     """
     weights = trainable(model)
     random_state = _random_state(images)
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(classifier_inputs(model)) if features else []
+        recorder = stack.enter_context(Recorder()) if keep_outputs else None
         logits = model(images) if update_buffers else functional_logits(model, weights, images)
-    return NoisyForward(images, logits, weights, kept[0].detach() if features else None, random_state)
+    outputs = None if recorder is None else recorder.outputs
+    return NoisyForward(images, logits, weights, kept[0].detach() if features else None, random_state, outputs)
+
+
+def logits_again(model: nn.Module, forward: NoisyForward) -> Tensor:
+    """The logits of ``forward`` (N×C) with a new graph, for a loss at the same weights. Needs its kept outputs.
+
+    No buffer moves: the first pass has moved them.
+    """
+    with replayed(forward), GraphReplay(forward.outputs):
+        return functional_logits(model, forward.weights, forward.images)
 
 
 def trainable(model: nn.Module) -> Weights:
@@ -81,7 +103,11 @@ def logits_along(model: nn.Module, forward: NoisyForward, direction: Weights) ->
 
     One Jacobian-vector product in forward mode, at the weights and dropout masks of ``forward``. No graph is built.
     """
-    with torch.no_grad(), forward_ad.dual_level(), plain_attention(), replayed(forward):
+    with contextlib.ExitStack() as stack:
+        for context in (torch.no_grad(), forward_ad.dual_level(), plain_attention(), replayed(forward)):
+            stack.enter_context(context)
+        if forward.outputs is not None:
+            stack.enter_context(TangentReplay(forward.outputs))
         duals = {
             name: forward_ad.make_dual(weight.detach(), direction[name].to(weight.dtype))
             for name, weight in forward.weights.items()

@@ -41,7 +41,7 @@ class L2B(Method):
             loss = F.cross_entropy(logits, batch.labels)
             self._step(loss)
             return StepOutput(loss, logits)
-        forward = noisy_forward(self.network, batch.images)
+        forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         ahead = self._weights_after_a_null_step(forward.weights)
         meta_loss = F.cross_entropy(functional_logits(self.network, ahead, batch.meta_images), batch.meta_labels)
         gradients = torch.autograd.grad(meta_loss, list(ahead.values()), materialize_grads=True)

@@ -24,7 +24,7 @@ class L2R(Method):
     forward_equivalents: ClassVar[float] = 8.0  # forward, meta forward and backward, the tangent (2), backward
 
     def training_step(self, batch: Batch) -> StepOutput:
-        forward = noisy_forward(self.network, batch.images)
+        forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         ahead = look_ahead_tangent(
             self.network,
             forward,

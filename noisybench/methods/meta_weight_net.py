@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from noisybench import rng
 from noisybench.config import NonNegative, Positive
 from noisybench.data.loader import Batch
-from noisybench.meta import cross_entropy_dot, look_ahead_tangent, noisy_forward
+from noisybench.meta import cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, Settings, StepOutput
 
 
@@ -49,7 +49,7 @@ class MetaWeightNet(Method):
         return self.weight_network(losses.detach()[:, None])[:, 0]
 
     def training_step(self, batch: Batch) -> StepOutput:
-        forward = noisy_forward(self.network, batch.images)
+        forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         losses = F.cross_entropy(forward.logits, batch.labels, reduction="none")
         weights = self.weights(losses)
         inner_lr = self.optimizer.param_groups[0]["lr"]
@@ -67,7 +67,9 @@ class MetaWeightNet(Method):
         slopes = -inner_lr * cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)
         self.context.step((slopes * weights).mean(), self.weight_optimizer)
 
+        logits = logits_again(self.network, forward)
+        losses = F.cross_entropy(logits, batch.labels, reduction="none")
         weights = self.weights(losses).detach()
         loss = (weights * losses).mean()
         self.context.step(loss, self.optimizer)
-        return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss, "mean_weight": weights.mean()})
+        return StepOutput(loss, logits, {"meta_loss": ahead.meta_loss, "mean_weight": weights.mean()})

@@ -19,6 +19,7 @@ from noisybench.meta import (
     classifier,
     classifier_inputs,
     label_direction,
+    logits_again,
     look_ahead_tangent,
     noisy_forward,
     soft_label_loss,
@@ -72,7 +73,7 @@ class MetaLabelNet(Method):
             loss = F.cross_entropy(logits, batch.labels)
             self.context.step(loss, self.optimizer)
             return StepOutput(loss, logits)
-        forward = noisy_forward(self.network, batch.images)
+        forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         with torch.no_grad(), classifier_inputs(self.encoder) as kept:
             self.encoder(batch.images)
         label_logits = self.label_layer(kept[0])
@@ -92,10 +93,10 @@ class MetaLabelNet(Method):
 
         label_logits = self.label_layer(kept[0]).detach()
         self.context.store.write("soft_labels", batch.index, label_logits.softmax(dim=1))
-        loss = soft_label_loss(forward.logits, label_logits)
-        loss = loss + self.settings.entropy_weight * entropy(forward.logits)
+        logits = logits_again(self.network, forward)
+        loss = soft_label_loss(logits, label_logits) + self.settings.entropy_weight * entropy(logits)
         self.context.step(loss, self.optimizer)
-        return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss})
+        return StepOutput(loss, logits, {"meta_loss": ahead.meta_loss})
 
     def estimate_labels(self) -> LabelEstimate:
         """The label each sample was last trained on; suspicion is the probability that the given one is wrong."""

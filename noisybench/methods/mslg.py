@@ -14,7 +14,7 @@ from torch import Tensor
 
 from noisybench.config import NonNegative, Positive
 from noisybench.data.loader import Batch
-from noisybench.meta import label_direction, look_ahead_tangent, noisy_forward, soft_label_loss
+from noisybench.meta import label_direction, logits_again, look_ahead_tangent, noisy_forward, soft_label_loss
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import odds_against
 from noisybench.methods.losses import entropy
@@ -56,8 +56,9 @@ class MSLG(Method):
             return StepOutput(loss, logits)
         floor, store = self.settings.label_floor, self.context.store
 
-        # 1. One forward pass of the noisy batch; its graph serves the look-ahead and the base step.
-        forward = noisy_forward(self.network, batch.images, features=self.settings.engine == "head")
+        # 1. One forward pass of the noisy batch, for the look-ahead, the tangent and the base step.
+        exact = self.settings.engine == "jvp"
+        forward = noisy_forward(self.network, batch.images, features=self.settings.engine == "head", keep_outputs=exact)
         self._remember(batch, forward.logits)
         label_logits = store.read("label_logits", batch.index)
 
@@ -80,15 +81,15 @@ class MSLG(Method):
         store.write("label_logits", batch.index, label_logits)
 
         # 4. Base step at the old weights, on the new labels: Lc + γ Le.
-        loss = soft_label_loss(forward.logits, label_logits, floor)
-        loss = loss + self.settings.entropy_weight * entropy(forward.logits)
+        logits = logits_again(self.network, forward) if exact else forward.logits
+        loss = soft_label_loss(logits, label_logits, floor) + self.settings.entropy_weight * entropy(logits)
         self.context.step(loss, self.optimizer)
         if self.settings.meta_statistics:  # only now: the base step's backward pass reads the buffers
             for name, buffer in self.network.named_buffers():
                 if buffer.is_floating_point():
                     buffer.copy_(ahead.buffers[name])
         gaps = label_logits.amax(1) - label_logits.amin(1)
-        return StepOutput(loss, forward.logits, {"meta_loss": ahead.meta_loss, "label_gap": gaps.mean()})
+        return StepOutput(loss, logits, {"meta_loss": ahead.meta_loss, "label_gap": gaps.mean()})
 
     def _remember(self, batch: Batch, logits: Tensor) -> None:
         """How much the network disagrees with the given labels, as it sees the samples in training."""
