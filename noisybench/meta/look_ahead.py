@@ -96,7 +96,7 @@ def _step_ahead(forward: NoisyForward, inner_loss: Tensor | None, inner_lr: floa
     else:
         # With the outputs kept the graph can be made again: it goes, before the meta batch's is built.
         gradients = average(_gradients(inner_loss, forward.weights, retain_graph=forward.outputs is None))
-        ahead = torch._foreach_sub([weight.detach() for weight in weights], torch._foreach_mul(gradients, inner_lr))
+        ahead = torch._foreach_add([weight.detach() for weight in weights], gradients, alpha=-inner_lr)
     return {name: weight.requires_grad_() for name, weight in zip(names, ahead, strict=True)}
 
 
