@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from noisybench import cli_bench, cli_data, cli_leaderboard, cli_noise
-from noisybench.errors import UserError
+from noisybench.errors import ProcessLost, SaidElsewhere, UserError
 
 app = typer.Typer(
     help="Methods for learning with noisy labels, run under one protocol and compared.",
@@ -93,12 +93,15 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     wandb: Annotated[bool | None, typer.Option("--wandb", help="Log to Weights & Biases too.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine, one a GPU. [default: 1]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
 ) -> None:
     options = {
         name: value
         for name, value in locals().items()
-        if value is not None and name not in ("config", "overrides", "resume", "dry_run")
+        if value is not None and name not in ("config", "overrides", "resume", "processes", "dry_run")
     }
     from noisybench.config import build_config, merge, parse_override, read_config_file
 
@@ -111,10 +114,18 @@ def run(
         print(resolved.model_dump_json(indent=2))
         return
 
+    if processes is not None and processes > 1:
+        from noisybench.launch import launch, refuse_nested, without_processes
+
+        refuse_nested()
+        raise typer.Exit(launch(without_processes(sys.argv[1:]), processes))
+
     import noisybench
+    from noisybench.processes import leave
     from noisybench.progress import ConsoleProgress, console
 
     noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console()))
+    leave()
 
 
 @app.command(
@@ -165,9 +176,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
     try:
         app()
+    except SaidElsewhere:
+        sys.exit(2)
     except UserError as error:
         print(f"noisybench: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, ProcessLost) else 2)
 
 
 if __name__ == "__main__":

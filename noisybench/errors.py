@@ -37,6 +37,17 @@ class MethodError(UserError):
         self.step, self.reason = step, reason
 
 
+class ProcessLost(UserError):
+    """Another process of the run has ended."""
+
+    def __init__(self, which: str = "another process of the run"):
+        super().__init__(f"{which} ended before its time; give the same command with --resume to go on")
+
+
+class SaidElsewhere(UserError):
+    """The run has ended by an error that another process tells."""
+
+
 def one_line(error: Exception) -> str:
     """What another library's error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__

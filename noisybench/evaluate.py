@@ -71,7 +71,9 @@ class TrainingMeter:
     @torch.no_grad()
     def add(self, batch, output) -> None:
         """Count one step."""
-        rows = len(batch.index)
+        # A batch that all processes compute alone is counted by the main process.
+        counted = int(not self._world.alone or self._world.is_main)
+        rows = len(batch.index) * counted
         bad = ~torch.isfinite(output.loss) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, batch.step, self._first_bad)
         for name, value in {"loss": output.loss, **output.logs}.items():
@@ -79,21 +81,21 @@ class TrainingMeter:
         if output.logits is not None:
             predicted = output.logits.argmax(1)
             hits_given = predicted == self._given[batch.index]
-            self._accumulate("train_accuracy_given", hits_given.sum(), rows)
+            self._accumulate("train_accuracy_given", hits_given.sum() * counted, rows)
             if self._true is None:
                 return
-            self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum(), rows)
+            self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum() * counted, rows)
             wrong = self._wrong[batch.index]
-            self._accumulate("memorised", (hits_given & wrong).sum(), wrong.sum())
+            self._accumulate("memorised", (hits_given & wrong).sum() * counted, wrong.sum() * counted)
 
     def _accumulate(self, name: str, total: Tensor, count) -> None:
         self._sums[name] = self._sums.get(name, self._zero) + total
         self._counts[name] = self._counts.get(name, 0) + count
 
     def first_bad_step(self) -> int | None:
-        """The first step whose loss was not finite."""
-        step = int(self._first_bad)
-        return None if step < 0 else step
+        """The first step whose loss was not finite on some process."""
+        steps = [step for step in self._world.gather_rows(self._first_bad[None]).tolist() if step >= 0]
+        return min(steps, default=None)
 
     def means(self) -> dict[str, float]:
         """Means over all processes' rows of the epoch."""

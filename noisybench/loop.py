@@ -18,18 +18,21 @@ from noisybench.config import RunConfig
 from noisybench.data.loader import Batch, TrainLoader
 from noisybench.distributed import World
 from noisybench.environment import git_commit, peak_memory_bytes, versions
-from noisybench.errors import MethodError, UserError
+from noisybench.errors import MethodError, ProcessLost, UserError
 from noisybench.evaluate import TrainingMeter, accuracies, label_quality
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
 from noisybench.models import create_network
+from noisybench.models.sync_batchnorm import has_batchnorm, synchronize_batchnorm
 from noisybench.output import OutputFolder
 from noisybench.prepare import RunData, Streams, prepare, streams
+from noisybench.processes import make_accelerator
 from noisybench.progress import Progress
 from noisybench.record import Cost, Fingerprints, InformationUsed, RunRecord, select
 from noisybench.schedule import learning_rate
 from noisybench.tracking import Tracker
+from noisybench.watch import watched
 
 KEPT_CHECKPOINTS = 2
 
@@ -56,21 +59,31 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     Raises:
         UserError: something in the configuration, the data or the output folder is wrong. Nothing was changed then.
     """
-    progress = progress or Progress()
+    accelerator = make_accelerator(config)
+    world = World(accelerator)
+    speaks = progress is not None and world.is_main
+    with watched(world):
+        return _run(config, resume, progress if speaks else Progress(), accelerator, world)
+
+
+def _run(config: RunConfig, resume: bool, progress: Progress, accelerator: Accelerator, world: World) -> RunRecord:
     output = OutputFolder(config.output or default_output(config))
-    output.check(config, resume=resume)
-    finished = output.finished()
+    with world.together():
+        output.check(config, resume=resume)
+        finished = output.finished()
+    world.same("configuration", config.run_id)
+    world.same("content of the output folder (all must share it)", finished.run_id if finished is not None else "")
     if finished is not None:
         progress.finish(finished, output.path)
         return finished
-    accelerator = Accelerator(log_with="wandb" if config.wandb else None)
     device, dtype = accelerator.device, getattr(torch, config.precision)
-    world = World(accelerator)
     started = time.perf_counter()
 
     # Everything that can be wrong is found before the output folder is touched.
-    data = prepare(config)
-    on_device = streams(config, data, device, dtype)
+    with world.together():
+        data = prepare(config)
+        on_device = streams(config, data, device, dtype)
+    world.same("dataset or noise", data.dataset.fingerprint() + data.noise.sha256)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         method, past = None, Past()
 
@@ -83,14 +96,19 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
             return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
 
         try:
-            method, loader = build(config, data, on_device, world, device, dtype)
+            with world.together():
+                method, loader = build(config, data, on_device, world, device, dtype)
         except MethodError as error:
             start()
             if world.is_main:
                 record(str(error)).save(output.result)
             raise
         if resume:
-            past = _restore(config, method, output)
+            with world.together():
+                past = _restore(config, method, output)
+            world.same("last checkpoint (all must share the output folder)", str(past.step))
+        if world.size > 1 and not config.sync_batchnorm and any(map(has_batchnorm, method.modules().values())):
+            progress.say("BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process")
         progress.start(config, data, output.path, device)
         start()
         tracker = Tracker(accelerator, config, output.path, progress)
@@ -98,6 +116,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
         try:
             for epoch in range(len(past.curves), config.epochs):
                 row = _train_epoch(config, method, loader, data, past, world, epoch, progress)
+                world.average_buffers(method.modules().values())
                 row |= _guarded(config.method, past.step, _evaluate, method, on_device, world)
                 row |= _guarded(config.method, past.step, _label_metrics, method, data)
                 past.curves.append(row)
@@ -199,7 +218,7 @@ def training_steps(
     for number, part in enumerate(passes):
         skipped = min(max(skip - before, 0), loader.num_batches(part))
         for batch in loader.batches(part, epoch=epoch, number=number, first_step=first_step + before, skip=skipped):
-            torch.manual_seed(rng.key(config.seed, "step", batch.step, world.rank))
+            torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
             output = _guarded(config.method, batch.step, method.training_step, batch)
             yield Step(batch, output, (batch.step + 1 - first_step) / batches)
         before += loader.num_batches(part)
@@ -209,6 +228,8 @@ def _guarded(name: str, step: int, hook: Callable, *arguments):
     """Call a method's hook; what it raises is reported with the method's name and the step."""
     try:
         return hook(*arguments)
+    except ProcessLost:
+        raise
     except Exception as error:
         raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
 
@@ -239,6 +260,8 @@ def build(
             f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
             f"give your estimate as --noise-rate"
         )
+    if config.batch_size < world.size:
+        raise UserError(f"batch_size {config.batch_size} for {world.size} processes: give each at least one image")
     loader = TrainLoader(
         on_device.train,
         on_device.meta if "meta_set" in method_class.needs else None,
@@ -250,7 +273,7 @@ def build(
     )
 
     # The method holds this function: it closes over plain values, not over the run's data and paths.
-    model = config.model
+    model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
     arguments = {
         "num_classes": data.dataset.num_classes,
         "channels": card.channels,
@@ -260,7 +283,10 @@ def build(
     }
 
     def initialise(number: int):
-        return create_network(model, **arguments, number=number)
+        network = create_network(model, **arguments, number=number)
+        if synchronized:
+            synchronize_batchnorm(network, world)
+        return world.prepare(network) if mixed else network
 
     matrix = data.train_transition_matrix()
     context = Context(
