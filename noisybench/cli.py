@@ -179,8 +179,19 @@ def main() -> None:
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
-        print(f"noisybench: {error}", file=sys.stderr)
+        if not _told_by_another():
+            print(f"noisybench: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, ProcessLost) else 2)
+
+
+def _told_by_another() -> bool:
+    """Whether this is not the first process of a launcher's on its machine, and they are not connected yet: they have
+    the same command, and so the same error."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        return False
+    import torch.distributed
+
+    return not torch.distributed.is_initialized()
 
 
 if __name__ == "__main__":

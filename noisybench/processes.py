@@ -13,9 +13,9 @@ from accelerate.utils import InitProcessGroupKwargs
 from noisybench.config import RunConfig
 from noisybench.errors import UserError
 
-# For one collective. Generous, since processes may prepare data at different speeds; who is gone is noticed by
-# closed connections and by noisybench.watch.
-COLLECTIVE_TIMEOUT = timedelta(hours=2)
+# For one collective, and for all processes to connect. Generous, since processes may prepare data at different speeds;
+# who is gone later is noticed by closed connections and by noisybench.watch.
+COLLECTIVE_TIMEOUT = timedelta(hours=1)
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from torch.distributed import TCPStore
 
 from noisybench.distributed import World
-from noisybench.errors import ProcessLost, SaidElsewhere
+from noisybench.errors import ProcessLost, SaidElsewhere, UserError
 
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 40.0  # without a beat a process counts as gone
@@ -31,6 +31,7 @@ def watched(world: World) -> Iterator[None]:
     """Watch the processes of a run. What ends the run is told once, by the first process that can say it.
 
     Raises:
+        UserError: this process's own error, named where it is not the main process.
         SaidElsewhere: in place of an error that another process tells.
         ProcessLost: another process is gone without a word.
     """
@@ -49,7 +50,9 @@ def watched(world: World) -> Iterator[None]:
             watch.wait_for_word()
         if not watch.first_to_tell():
             raise SaidElsewhere from error
-        raise
+        if world.is_main or isinstance(error, ProcessLost) or not isinstance(error, UserError):
+            raise
+        raise UserError(f"process {world.rank} of {world.size}: {error}") from error
     finally:
         watch.stop()
 
