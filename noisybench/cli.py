@@ -179,19 +179,14 @@ def main() -> None:
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
-        if not _told_by_another():
+        if not _told_by_another(error):
             print(f"noisybench: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, ProcessLost) else 2)
 
 
-def _told_by_another() -> bool:
-    """Whether this is not the first process of a launcher's on its machine, and they are not connected yet: they have
-    the same command, and so the same error."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        return False
-    import torch.distributed
-
-    return not torch.distributed.is_initialized()
+def _told_by_another(error: UserError) -> bool:
+    """Whether the first process of this launcher on this machine tells the same: an error in the command itself."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and not error.told_once
 
 
 if __name__ == "__main__":

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user gave is wrong. The message names the input, what is wrong and what would be right."""
+    """Something the user gave is wrong. The message names the input, what is wrong and what would be right.
+
+    Attributes:
+        told_once: of several processes only this one raises it; else all may, since they have the same command.
+    """
+
+    told_once = False
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

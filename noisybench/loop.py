@@ -59,10 +59,10 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     Raises:
         UserError: something in the configuration, the data or the output folder is wrong. Nothing was changed then.
     """
-    accelerator = make_accelerator(config)
-    world = World(accelerator)
-    speaks = progress is not None and world.is_main
-    with watched(world):
+    with watched():
+        accelerator = make_accelerator(config)
+        world = World(accelerator)
+        speaks = progress is not None and world.is_main
         return _run(config, resume, progress if speaks else Progress(), accelerator, world)
 
 

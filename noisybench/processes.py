@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
 from noisybench.config import RunConfig
-from noisybench.errors import UserError
+from noisybench.errors import UserError, one_line
 
 # For one collective, and for all processes to connect. Generous, since processes may prepare data at different speeds;
 # who is gone later is noticed by closed connections and by noisybench.watch.
@@ -28,12 +28,20 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     check_processes(_number("LOCAL_WORLD_SIZE"))
     if AcceleratorState._shared_state.get("_mixed_precision", config.mixed_precision) != config.mixed_precision:
         AcceleratorState._reset_state()  # an earlier run of this process had another precision; the processes stay
-    accelerator = Accelerator(
-        cpu=launched > 1 and on_cpu(),
-        mixed_precision=config.mixed_precision,
-        log_with="wandb" if config.wandb else None,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
-    )
+    try:
+        accelerator = Accelerator(
+            cpu=launched > 1 and on_cpu(),
+            mixed_precision=config.mixed_precision,
+            log_with="wandb" if config.wandb else None,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
+        )
+    except RuntimeError as error:
+        if launched == 1:
+            raise
+        raise UserError(
+            f"the {launched} processes cannot connect ({one_line(error)[:200]}): on several machines, name the network "
+            f"interface between them in GLOO_SOCKET_IFNAME (CPUs) or NCCL_SOCKET_IFNAME (GPUs)"
+        ) from error
     if accelerator.num_processes != launched:
         raise UserError(
             f"the launcher started {launched} processes, and Accelerate connects {accelerator.num_processes}: "

@@ -17,7 +17,6 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore
 
-from noisybench.distributed import World
 from noisybench.errors import ProcessLost, SaidElsewhere, UserError
 
 BEAT_SECONDS = 2.0
@@ -27,8 +26,10 @@ _runs = itertools.count()  # of this process; the same on all processes of the l
 
 
 @contextlib.contextmanager
-def watched(world: World) -> Iterator[None]:
-    """Watch the processes of a run. What ends the run is told once, by the first process that can say it.
+def watched() -> Iterator[None]:
+    """Watch the processes of a run, from before they connect.
+
+    What ends the run is told once, by the first process that can say it.
 
     Raises:
         UserError: this process's own error, named where it is not the main process.
@@ -36,10 +37,12 @@ def watched(world: World) -> Iterator[None]:
         ProcessLost: another process is gone without a word.
     """
     number = next(_runs)
-    if world.size == 1 or "MASTER_ADDR" not in os.environ:
+    # Only torch's elastic launcher (torchrun, accelerate launch) has a store before the processes connect.
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         yield
         return
-    watch = _Watch(world, number)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    watch = _Watch(rank, size, number)
     watch.start()
     try:
         yield
@@ -50,9 +53,14 @@ def watched(world: World) -> Iterator[None]:
             watch.wait_for_word()
         if not watch.first_to_tell():
             raise SaidElsewhere from error
-        if world.is_main or isinstance(error, ProcessLost) or not isinstance(error, UserError):
+        if not isinstance(error, UserError):
             raise
-        raise UserError(f"process {world.rank} of {world.size}: {error}") from error
+        if rank != 0 and not isinstance(error, ProcessLost):
+            told = UserError(f"process {rank} of {size}: {error}")
+        else:
+            told = error
+        told.told_once = True
+        raise told from error.__cause__
     finally:
         watch.stop()
 
@@ -60,11 +68,11 @@ def watched(world: World) -> Iterator[None]:
 class _Watch(threading.Thread):
     """Beats, and listens, beside the training."""
 
-    def __init__(self, world: World, number: int):
+    def __init__(self, rank: int, size: int, number: int):
         super().__init__(name="noisybench-watch", daemon=True)
-        self._rank, self._size = world.rank, world.size
-        self._watched = [r for r in range(world.size) if r != world.rank] if world.is_main else [0]
-        self._alive = [f"noisybench/{number}/alive/{rank}" for rank in range(world.size)]
+        self._rank, self._size = rank, size
+        self._watched = range(1, size) if rank == 0 else [0]
+        self._alive = [f"noisybench/{number}/alive/{r}" for r in range(size)]
         self._ended = f"noisybench/{number}/ended"
         self._stopped = threading.Event()
         self._store = TCPStore(
@@ -103,7 +111,9 @@ class _Watch(threading.Thread):
                 now = time.monotonic()
                 for rank in self._watched:
                     key = self._alive[rank]
-                    value = self._store.get(key) if self._store.check([key]) else b""
+                    if not self._store.check([key]):
+                        continue  # it is not there yet: connecting waits for it
+                    value = self._store.get(key)
                     if rank not in seen or seen[rank][0] != value:
                         seen[rank] = value, now
                     elif now - seen[rank][1] > SILENT_SECONDS:

@@ -35,7 +35,7 @@ def configuration(method: str, model: str, *, settings: dict | None = None, **ch
     return {
         "method": method,
         "model": model,
-        "settings": METHODS[method] | (settings or {}),
+        "settings": METHODS.get(method, {}) | (settings or {}),
         "limit_train": 300,
         "epochs": 2,
         "batch_size": 64,
