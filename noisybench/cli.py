@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from noisybench import cli_bench, cli_data, cli_leaderboard, cli_noise
-from noisybench.errors import ProcessLost, SaidElsewhere, UserError
+from noisybench.errors import ProcessLost, RunStopped, SaidElsewhere, UserError
 
 app = typer.Typer(
     help="Methods for learning with noisy labels, run under one protocol and compared.",
@@ -92,6 +94,12 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. method.inner_lr=0.5."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    checkpoint_steps: Annotated[
+        int | None, typer.Option(help="Save every so many training steps too. [default: not by steps]")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float | None, typer.Option(help="Save after so many minutes too; 0: at ends of epochs only. [default: 10]")
+    ] = None,
     wandb: Annotated[bool | None, typer.Option("--wandb", help="Log to Weights & Biases too.")] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine, one a GPU. [default: 1]")
@@ -182,6 +190,20 @@ def main() -> None:
         if not _told_by_another(error):
             print(f"noisybench: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, ProcessLost) else 2)
+    except RunStopped as stop:
+        if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+            print(f"noisybench: {stop}; go on with: {resume_command(sys.argv)}", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+STOPPED = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
+
+
+def resume_command(argv: list[str]) -> str:
+    """The command that goes on where this one stopped: the same with ``--resume``, under the same launcher if any."""
+    started_as_module = Path(argv[0]).name == "__main__.py"
+    program = [sys.executable, "-m", "noisybench"] if started_as_module else argv[:1]
+    return shlex.join([*program, *argv[1:], *([] if "--resume" in argv else ["--resume"])])
 
 
 def _told_by_another(error: UserError) -> bool:

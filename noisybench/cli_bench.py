@@ -32,6 +32,12 @@ Noise = Annotated[
 ]
 NoFile = Annotated[bool, typer.Option("--no-file", help="Do not file finished records on the board.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds the boards' folders.")]
+CheckpointSteps = Annotated[
+    int | None, typer.Option(help="Save runs every so many training steps too. [default: not by steps]")
+]
+CheckpointMinutes = Annotated[
+    float | None, typer.Option(help="Save runs after so many minutes too; 0: at ends of epochs only. [default: 10]")
+]
 ROOT = Path("leaderboards")
 
 
@@ -54,13 +60,14 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_file: NoFile = False,
     root: Root = ROOT,
+    checkpoint_steps: CheckpointSteps = None,
+    checkpoint_minutes: CheckpointMinutes = None,
 ) -> None:
-    from noisybench.bench.processes import end_on_sigterm
     from noisybench.bench.runner import run_suite
     from noisybench.progress import console
 
-    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root)
-    end_on_sigterm()
+    saving = {"checkpoint_steps": checkpoint_steps, "checkpoint_minutes": checkpoint_minutes}
+    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root, saving)
     raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
 
 
@@ -78,6 +85,8 @@ def plan(
     noise: Noise = None,
     no_file: NoFile = False,
     root: Root = ROOT,
+    checkpoint_steps: CheckpointSteps = None,
+    checkpoint_minutes: CheckpointMinutes = None,
     slurm: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a SLURM job-array script.")] = None,
     shards: Annotated[
         int | None, typer.Option(min=1, help="Its array tasks. [default: one per run, at most 64]")
@@ -90,12 +99,14 @@ def plan(
         raise UserError("--shards: only with --slurm FILE")
     if slurm is not None and shard != "1/1":
         raise UserError("--shard: the script's array tasks take the shards; leave it out with --slurm")
-    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root)
+    saving = {"checkpoint_steps": checkpoint_steps, "checkpoint_minutes": checkpoint_minutes}
+    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root, saving)
     print_plan(suite, console())
     if slurm is not None:
         from noisybench.bench.slurm import write_script
 
         options = {"--seeds": seeds, "--methods": methods, "--output": output, "--data-path": data_path}
+        options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         given += [text for named in noise or [] for text in ("--noise", named)]
         given += ["--no-file"] if no_file else ["--root", str(root)]
@@ -117,6 +128,7 @@ def _suite(
     noise: list[str] | None,
     no_file: bool,
     root: Path,
+    saving: dict[str, float | None],
 ) -> Suite:
     from noisybench.bench.plan import parse_shard, plan
     from noisybench.leaderboard.store import open_board
@@ -129,7 +141,7 @@ def _suite(
         None if no_file else opened,
         seeds=seeds,
         methods=None if methods is None else [name.strip() for name in methods.split(",")],
-        data_path=data_path,
+        environment={"data_path": data_path, **saving},
         noise_files=dict(_noise_file(text) for text in noise or []),
         shard=part,
     )

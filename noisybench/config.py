@@ -121,6 +121,10 @@ class RunConfig(_Strict):
     )
     workers: int = Field(default=4, ge=0, description="processes that decode streamed images")
     output: Path | None = None
+    checkpoint_steps: int = Field(default=0, ge=0, description="save every so many training steps too; 0: not so")
+    checkpoint_minutes: NonNegative = Field(
+        default=10.0, description="save so long after the last checkpoint too; 0: only at the ends of epochs"
+    )
     wandb: bool = False
     sync_batchnorm: bool = Field(
         default=False,
@@ -221,6 +225,8 @@ ENVIRONMENT_FIELDS = {
     "memory_budget",
     "workers",
     "output",
+    "checkpoint_steps",
+    "checkpoint_minutes",
     "wandb",
     "sync_batchnorm",
 }

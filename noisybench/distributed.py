@@ -81,7 +81,11 @@ class World:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over processes; of a batch that all compute alone, the tensor itself."""
-        if self.alone:
+        return tensor if self.alone else self.total(tensor)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, whatever part of the present batch each has."""
+        if self.size == 1:
             return tensor
         total = tensor.detach().clone()
         with lost_processes():

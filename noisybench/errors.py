@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -33,6 +34,28 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     else:
         hint = f"{len(known)} are known, none of them similar"
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+class FolderInUse(UserError):
+    """Another process works in the same folder."""
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint is cut off or altered."""
+
+
+class RunStopped(BaseException):
+    """A signal asked a run to stop, and it did. Its message says what is saved.
+
+    No failure: like KeyboardInterrupt it is no Exception, so that nothing takes it for an error of what it interrupts.
+
+    Attributes:
+        signal: the one that asked; None where it came to another process of the run.
+    """
+
+    def __init__(self, message: str, signal: signal.Signals | None):
+        super().__init__(message)
+        self.signal = signal
 
 
 class MethodError(UserError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -93,16 +95,39 @@ class TrainingMeter:
         self._counts[name] = self._counts.get(name, 0) + count
 
     def first_bad_step(self) -> int | None:
-        """The first step whose loss was not finite on some process."""
-        steps = [step for step in self._world.gather_rows(self._first_bad[None]).tolist() if step >= 0]
-        return min(steps, default=None)
+        """The first step whose loss was not finite, on any process."""
+        steps = torch.full((self._world.size,), -1, dtype=torch.int64, device=self._first_bad.device)
+        steps[self._world.rank] = self._first_bad
+        steps = self._world.total(steps + 1) - 1
+        bad = steps[steps >= 0]
+        return int(bad.min()) if len(bad) else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far over all processes, which all call it: a later run may have another number of them."""
+        names = sorted(self._sums)
+        totals = [self._world.total(torch.stack(self._total_and_count(name))) for name in names]
+        bad = self.first_bad_step()
+        return {"totals": dict(zip(names, totals, strict=True)), "first_bad": -1 if bad is None else bad}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` gave; the main process carries it on."""
+        for name, saved in state["totals"].items():
+            total, count = saved.to(self._zero.device) * self._world.is_main
+            self._accumulate(name, total, count)
+        self._first_bad.fill_(state["first_bad"])
 
     def means(self) -> dict[str, float]:
         """Means over all processes' rows of the epoch."""
         found = {}
         for name in sorted(self._sums):
-            count = torch.as_tensor(self._counts[name], dtype=torch.float64, device=self._zero.device)
-            total, count = self._world.sum(torch.stack([self._sums[name].double(), count])).tolist()
+            total, count = self._world.sum(torch.stack(self._total_and_count(name))).tolist()
             if count:
                 found[name] = total / count
         return found
+
+    def _total_and_count(self, name: str) -> list[Tensor]:
+        """A running mean's two parts, float64."""
+        return [
+            self._sums[name].double(),
+            torch.as_tensor(self._counts[name], dtype=torch.float64, device=self._zero.device),
+        ]

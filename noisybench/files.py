@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from noisybench.errors import UserError
+from noisybench.errors import UserError, one_line
+
+TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
@@ -19,7 +21,7 @@ def replace_file(file: Path) -> Iterator[Path]:
 
     On an error the temporary file is removed and ``file`` stays as it was.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}{TEMPORARY}")
     try:
         yield temporary
         with open(temporary, "rb") as written:
@@ -27,6 +29,26 @@ def replace_file(file: Path) -> Iterator[Path]:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder. Nobody may be writing there."""
+    for file in folder.glob(f".*{TEMPORARY}"):
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reported(file: Path) -> Iterator[None]:
+    """Turn an error of writing ``file`` into a line for the user: a full disk, a folder that cannot be written.
+
+    Raises:
+        UserError: names the file and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or one_line(error)).lower()
+        raise UserError(f"{file}: cannot be written ({reason}); what was written earlier is intact") from error
 
 
 def json_text(value: Any) -> str:

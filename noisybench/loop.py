@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 from accelerate import Accelerator
 
 from noisybench import registry, rng, state
+from noisybench.checkpointing import BegunEpoch, Checkpoints, Past
 from noisybench.config import RunConfig
-from noisybench.data.loader import Batch, TrainLoader
+from noisybench.data.loader import Batch, Pass, TrainLoader
 from noisybench.distributed import World
 from noisybench.environment import git_commit, peak_memory_bytes, versions
-from noisybench.errors import MethodError, ProcessLost, UserError
+from noisybench.errors import MethodError, ProcessLost, RunStopped, UserError
 from noisybench.evaluate import TrainingMeter, accuracies, label_quality
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
@@ -31,10 +33,9 @@ from noisybench.processes import make_accelerator
 from noisybench.progress import Progress
 from noisybench.record import Cost, Fingerprints, InformationUsed, RunRecord, select
 from noisybench.schedule import learning_rate
+from noisybench.signals import StopSignals
 from noisybench.tracking import Tracker
 from noisybench.watch import watched
-
-KEPT_CHECKPOINTS = 2
 
 
 def default_output(config: RunConfig) -> Path:
@@ -57,19 +58,33 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
         The record, also written to ``result.json`` in the output folder.
 
     Raises:
-        UserError: something in the configuration, the data or the output folder is wrong. Nothing was changed then.
+        UserError: something in the configuration, the data or the output folder is wrong; nothing was changed then.
+            Or the disk is full, or the method failed: what was saved before is intact.
+        RunStopped: SIGTERM, SIGINT or SIGUSR1 came. The run is saved where it was and goes on from there on ``resume``.
     """
-    with watched():
+    output = OutputFolder(config.output or default_output(config))
+    with StopSignals() as signals, watched(), contextlib.closing(output):
         accelerator = make_accelerator(config)
         world = World(accelerator)
-        speaks = progress is not None and world.is_main
-        return _run(config, resume, progress if speaks else Progress(), accelerator, world)
+        if progress is None or not world.is_main:
+            progress = Progress()
+        with contextlib.closing(progress):
+            return _run(config, output, signals, accelerator, world, resume=resume, progress=progress)
 
 
-def _run(config: RunConfig, resume: bool, progress: Progress, accelerator: Accelerator, world: World) -> RunRecord:
-    output = OutputFolder(config.output or default_output(config))
+def _run(
+    config: RunConfig,
+    output: OutputFolder,
+    signals: StopSignals,
+    accelerator: Accelerator,
+    world: World,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> RunRecord:
     with world.together():
-        output.check(config, resume=resume)
+        if world.is_main:
+            output.check(config, resume=resume)
         finished = output.finished()
     world.same("configuration", config.run_id)
     world.same("content of the output folder (all must share it)", finished.run_id if finished is not None else "")
@@ -78,6 +93,9 @@ def _run(config: RunConfig, resume: bool, progress: Progress, accelerator: Accel
         return finished
     device, dtype = accelerator.device, getattr(torch, config.precision)
     started = time.perf_counter()
+    with world.together():
+        if world.is_main and output.config.is_file():
+            output.lock()
 
     # Everything that can be wrong is found before the output folder is touched.
     with world.together():
@@ -89,11 +107,12 @@ def _run(config: RunConfig, resume: bool, progress: Progress, accelerator: Accel
 
         def start() -> None:
             if world.is_main:
-                output.start(config)
-                data.noise.save(output.noise)
+                output.start(config, resume=resume)
+                output.write_noise(data.noise)
 
         def record(error: str | None = None) -> RunRecord:
-            return _record(config, method, data, past, world, device, time.perf_counter() - started, error)
+            wall_seconds = past.wall_seconds + time.perf_counter() - started
+            return _record(config, method, data, past, world, device, wall_seconds, error)
 
         try:
             with world.together():
@@ -101,36 +120,49 @@ def _run(config: RunConfig, resume: bool, progress: Progress, accelerator: Accel
         except MethodError as error:
             start()
             if world.is_main:
-                record(str(error)).save(output.result)
+                output.write_result(record(str(error)))
             raise
-        if resume:
-            with world.together():
-                past = _restore(config, method, output)
-            world.same("last checkpoint (all must share the output folder)", str(past.step))
         if world.size > 1 and not config.sync_batchnorm and any(map(has_batchnorm, method.modules().values())):
             progress.say("BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process")
         progress.start(config, data, output.path, device)
-        start()
+        with world.together():
+            start()
+        checkpoints = Checkpoints(output.checkpoints, config, world, device, signals, started)
+        begun = None
+        with world.together():
+            resumed = checkpoints.resume(progress.say) if resume else None
+        if resume:
+            found = resumed.file.name if resumed is not None else "none"
+            world.same("last checkpoint (all must share the output folder)", found)
+        if resumed is not None:
+            past, begun = resumed.past, resumed.epoch
+            _guarded(config.method, past.step, method.load_state_dict, resumed.method)
+            progress.say(f"goes on from {resumed.file.name}: {len(past.curves)} epochs and {past.step} steps are done")
+        signals.defer()
         tracker = Tracker(accelerator, config, output.path, progress)
 
         try:
             for epoch in range(len(past.curves), config.epochs):
-                row = _train_epoch(config, method, loader, data, past, world, epoch, progress)
+                row = _train_epoch(config, method, loader, data, past, begun, world, epoch, progress, checkpoints)
                 world.average_buffers(method.modules().values())
+                begun = None
                 row |= _guarded(config.method, past.step, _evaluate, method, on_device, world)
                 row |= _guarded(config.method, past.step, _label_metrics, method, data)
                 past.curves.append(row)
                 tracker.log(row, step=past.step)
                 if world.is_main:
                     output.write_metrics(past.curves)
-                    state.save_checkpoint(
-                        output.checkpoints, past.step, {"method": method.state_dict(), "past": vars(past)}
-                    )
-                    state.delete_old(output.checkpoints, KEPT_CHECKPOINTS)
+                checkpoints.save(method, past, None)
                 progress.epoch(row)
+                if epoch + 1 < config.epochs:
+                    checkpoints.end_epoch()
+                    checkpoints.stop_if_asked(past)
         except MethodError as error:
             if world.is_main:
-                record(str(error)).save(output.result)
+                output.write_result(record(str(error)))
+            raise
+        except RunStopped:
+            tracker.close()
             raise
         result = record()
         estimated = None
@@ -139,20 +171,11 @@ def _run(config: RunConfig, resume: bool, progress: Progress, accelerator: Accel
             if estimate is not None:
                 output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
                 estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-            result.save(output.result)
+            output.write_result(result)
         tracker.finish(result, data.noise, data.given_labels, estimated)
     world.wait()
     progress.finish(result, output.path)
     return result
-
-
-@dataclass
-class Past:
-    """What a run has behind it: one row of metrics per finished epoch, training steps, and seconds spent training."""
-
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    step: int = 0
-    train_seconds: float = 0.0
 
 
 def _train_epoch(
@@ -161,18 +184,32 @@ def _train_epoch(
     loader: TrainLoader,
     data: RunData,
     past: Past,
+    begun: BegunEpoch | None,
     world: World,
     epoch: int,
     progress: Progress,
+    checkpoints: Checkpoints,
 ) -> dict[str, Any]:
-    """Train one epoch; its means, by name."""
+    """Train one epoch, or the rest of one that a checkpoint was saved in; its means, by name."""
     started = time.perf_counter()
     true = None if data.true_labels is None else torch.from_numpy(data.true_labels).to(loader.train.device)
     meter = TrainingMeter(loader.train.labels, true, world)
-    for step in training_steps(config, method, loader, world, epoch, past.step):
+    if begun is None:
+        begun = BegunEpoch(past.step, begin_epoch(config, method, epoch, past.step))
+    else:
+        meter.load_state_dict(begun.meter)
+    skip = past.step - begun.first_step
+    for step in training_steps(config, method, loader, world, epoch, begun.passes, begun.first_step, skip):
         meter.add(step.batch, step.output)
         progress.step(epoch + step.done)
         past.step = step.batch.step + 1
+        if checkpoints.due(past.step):
+            past.train_seconds += time.perf_counter() - started
+            begun.meter = meter.state_dict()
+            world.average_buffers(method.modules().values())
+            checkpoints.save(method, past, begun)
+            checkpoints.stop_if_asked(past)
+            started = time.perf_counter()
     rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
     row = {"epoch": epoch, "learning_rate": rate, **meter.means()}
     row |= _guarded(config.method, past.step, method.epoch_logs)
@@ -194,15 +231,12 @@ class Step:
     done: float
 
 
-def training_steps(
-    config: RunConfig, method: Method, loader: TrainLoader, world: World, epoch: int, first_step: int, skip: int = 0
-) -> Iterator[Step]:
-    """Train one epoch, or the rest of it.
+def begin_epoch(config: RunConfig, method: Method, epoch: int, step: int) -> list[Pass]:
+    """Set the epoch's learning rate and let the method begin it; the passes that it plans.
 
     Args:
         epoch: counted from 0.
-        first_step: the run's step count before the epoch.
-        skip: steps of the epoch behind a method whose state was restored within it.
+        step: the run's step count.
 
     Raises:
         MethodError: the method raised; names the step.
@@ -210,9 +244,31 @@ def training_steps(
     for optimizer in method.context.scheduled:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
-    if not skip:
-        _guarded(config.method, first_step, method.start_epoch, epoch)
-    passes = _guarded(config.method, first_step, method.epoch_plan, epoch)
+    _guarded(config.method, step, method.start_epoch, epoch)
+    return _guarded(config.method, step, method.epoch_plan, epoch)
+
+
+def training_steps(
+    config: RunConfig,
+    method: Method,
+    loader: TrainLoader,
+    world: World,
+    epoch: int,
+    passes: list[Pass],
+    first_step: int,
+    skip: int = 0,
+) -> Iterator[Step]:
+    """Train one epoch, or the rest of it.
+
+    Args:
+        epoch: counted from 0.
+        passes: the epoch's, as :func:`begin_epoch` gave them.
+        first_step: the run's step count before the epoch.
+        skip: steps of the epoch behind a method whose state was restored within it.
+
+    Raises:
+        MethodError: the method raised; names the step.
+    """
     batches = sum(loader.num_batches(part) for part in passes)
     before = 0  # batches in earlier passes of the epoch
     for number, part in enumerate(passes):
@@ -316,17 +372,6 @@ def build(
         raise MethodError(config.method, 0, f"building it: {type(error).__name__}: {error}") from error
     method.set_mode(training=True)
     return method, loader
-
-
-def _restore(config: RunConfig, method: Method, output: OutputFolder) -> Past:
-    """Put the newest checkpoint's state into the method; what the run has behind it then."""
-    found = state.checkpoints(output.checkpoints)
-    if not found:
-        return Past()
-    saved = state.load_checkpoint(found[-1])
-    past = Past(**saved["past"])
-    _guarded(config.method, past.step, method.load_state_dict, saved["method"])
-    return past
 
 
 def _evaluate(method: Method, on_device: Streams, world: World) -> dict[str, float]:

@@ -11,8 +11,10 @@ import pyarrow.parquet
 
 from noisybench.config import ENVIRONMENT_FIELDS, RunConfig
 from noisybench.errors import UserError
-from noisybench.files import replace_file, write_json
+from noisybench.files import TEMPORARY, remove_temporaries, replace_file, reported, write_json
+from noisybench.lock import HOLDER, LOCK, FolderLock
 from noisybench.methods.base import LabelEstimate
+from noisybench.noise import NoiseArtifact
 from noisybench.record import RunRecord
 
 
@@ -28,6 +30,7 @@ class OutputFolder:
         self.checkpoints = path / "checkpoints"
         self.result = path / "result.json"
         self.labels = path / "labels.parquet"
+        self._lock = FolderLock(path)
 
     def check(self, config: RunConfig, *, resume: bool) -> None:
         """Refuse a folder that holds something else. Changes nothing.
@@ -35,7 +38,7 @@ class OutputFolder:
         Raises:
             UserError: the folder holds another run, a run that is not to be resumed, or foreign files.
         """
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and all(map(_is_passing, self.path.iterdir()))):
             return
         if not self.path.is_dir():
             raise UserError(f"--output {self.path}: a file; give a folder")
@@ -54,7 +57,10 @@ class OutputFolder:
                 f"give another --output"
             )
         if not resume:
-            state = "this run, finished" if self.finished() else "this run, unfinished"
+            state = "this run, finished"
+            if not self.finished():
+                self._lock.refuse_if_held()
+                state = "this run, unfinished"
             raise UserError(f"--output {self.path}: holds {state}; add --resume, or give another --output")
 
     def finished(self) -> RunRecord | None:
@@ -62,21 +68,48 @@ class OutputFolder:
         record = RunRecord.load(self.result) if self.result.is_file() else None
         return record if record is not None and record.status == "completed" else None
 
-    def start(self, config: RunConfig) -> None:
-        """Make the folder and store the configuration.
+    def start(self, config: RunConfig, *, resume: bool) -> None:
+        """Make the folder, take the sole use of it until :meth:`close`, and store the configuration.
 
         Raises:
-            UserError: the folder cannot be written.
+            FolderInUse: another process works in it.
+            UserError: the folder cannot be written, or another process has used it since it was checked.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self.check(config, resume=resume)
+            remove_temporaries(self.path)
             write_json(self.config, {"run_id": config.run_id, "config": config.model_dump(mode="json")})
         except OSError as error:
             raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from error
 
+    def lock(self) -> None:
+        """Take the sole use of a folder that exists, before it is started again.
+
+        Raises:
+            FolderInUse: another process works in it.
+            UserError: the folder cannot be written.
+        """
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._lock.release()
+
+    def write_noise(self, noise: NoiseArtifact) -> None:
+        """Write the noise artifact."""
+        with reported(self.noise):
+            noise.save(self.noise)
+
+    def write_result(self, record: RunRecord) -> None:
+        """Write the run record."""
+        with reported(self.result):
+            record.save(self.result)
+
     def write_metrics(self, rows: list[dict]) -> None:
         """Write the per-epoch metrics, one JSON object a line."""
-        with replace_file(self.metrics) as temporary:
+        with reported(self.metrics), replace_file(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
     def write_labels(
@@ -104,8 +137,13 @@ class OutputFolder:
                 "suspicion": suspicion[order],
             }
         )
-        with replace_file(self.labels) as temporary:
+        with reported(self.labels), replace_file(self.labels) as temporary:
             pyarrow.parquet.write_table(table, temporary)
+
+
+def _is_passing(file: Path) -> bool:
+    """Whether a file is none of a run's: the lock, or what a writer that was killed left."""
+    return file.name in (LOCK, HOLDER) or (file.name.startswith(".") and file.name.endswith(TEMPORARY))
 
 
 def _differences(stored: dict, present: dict, prefix: str = "") -> list[str]:

@@ -43,6 +43,9 @@ class Progress:
     def finish(self, record: RunRecord, output: Path) -> None:
         """The run is done."""
 
+    def close(self) -> None:
+        """Nothing more will be told, however the run ended."""
+
 
 class ConsoleProgress(Progress):
     """Reports on a console."""
@@ -87,9 +90,13 @@ class ConsoleProgress(Progress):
     def say(self, line) -> None:
         self._console.print(escape(line), highlight=False, soft_wrap=True)
 
-    def finish(self, record, output) -> None:
+    def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
+
+    def finish(self, record, output) -> None:
+        self.close()
         self._console.print(summary_table(record))
         for file in ("result.json", "metrics.jsonl", "noise.npz", "labels.parquet", "checkpoints"):
             if (output / file).exists():

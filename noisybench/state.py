@@ -1,4 +1,5 @@
-"""Checkpoints: tensors in safetensors, everything else in JSON; written in one piece, checked before use."""
+"""A checkpoint's file: tensors in safetensors, everything else as JSON in its header; written in one piece, checked
+before use."""
 
 from __future__ import annotations
 
@@ -8,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from noisybench.errors import UserError
-from noisybench.files import replace_file, write_json
+from noisybench.errors import DamagedCheckpoint, UserError, one_line
+from noisybench.files import remove_temporaries, replace_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint: ``step-NNN.safetensors`` first, then ``step-NNN.json``, which makes it valid.
+    """Write a checkpoint, ``step-NNN.safetensors``.
 
     Args:
         folder: the run's checkpoint folder.
@@ -27,56 +29,57 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
         state: nested dicts and lists of tensors and JSON values.
 
     Returns:
-        The JSON file.
+        The file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
-    skeleton = _take_out(state, (), tensors)
-    content = save_tensors(tensors)
-    stem = folder / f"step-{step:09d}"
-    with replace_file(stem.with_suffix(".safetensors")) as temporary:
-        temporary.write_bytes(content)
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "step": step,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "state": skeleton,
-    }
-    write_json(stem.with_suffix(".json"), manifest)
-    return stem.with_suffix(".json")
+    skeleton = json.dumps(_take_out(state, (), tensors))
+    metadata = {"schema_version": str(SCHEMA_VERSION), "state": skeleton, "sha256": _sha256(skeleton, tensors)}
+    file = folder / f"step-{step:09d}.safetensors"
+    with replace_file(file) as temporary:
+        temporary.write_bytes(save_tensors(tensors, metadata))
+    return file
 
 
-def load_checkpoint(manifest_file: Path) -> dict[str, Any]:
+def load_checkpoint(file: Path) -> dict[str, Any]:
     """Read a checkpoint's state.
 
     Raises:
-        UserError: it is damaged or of another version.
+        DamagedCheckpoint: it cannot be read, or is not what was written.
+        UserError: it is of another version.
     """
     try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-        content = manifest_file.with_suffix(".safetensors").read_bytes()
-    except (OSError, ValueError) as error:
-        raise UserError(f"checkpoint {manifest_file}: unreadable ({error})") from error
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {"schema_version": "1"}  # which kept its JSON in a file beside it
+        tensors = load_tensors(file.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise DamagedCheckpoint(f"checkpoint {file}: cannot be read ({one_line(error)})") from error
+    if metadata.get("schema_version") != str(SCHEMA_VERSION):
         raise UserError(
-            f"checkpoint {manifest_file}: schema version {manifest.get('schema_version')}, "
-            f"this release reads {SCHEMA_VERSION}"
+            f"checkpoint {file}: schema version {metadata.get('schema_version')}, this release reads {SCHEMA_VERSION}; "
+            f"finish the run with the release that began it, or start it in another --output"
         )
-    if hashlib.sha256(content).hexdigest() != manifest.get("sha256"):
-        raise UserError(f"checkpoint {manifest_file}: the tensors do not match their hash; the file is damaged")
-    return _put_back(manifest["state"], load_tensors(content))
+    if "state" not in metadata or _sha256(metadata["state"], tensors) != metadata.get("sha256"):
+        raise DamagedCheckpoint(f"checkpoint {file}: its content does not match its hash")
+    return _put_back(json.loads(metadata["state"]), tensors)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The JSON files of all checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("step-*.json"))
+    """The files of all checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
 
 
-def delete_old(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints."""
-    for manifest in checkpoints(folder)[:-keep]:
-        manifest.unlink()
-        manifest.with_suffix(".safetensors").unlink(missing_ok=True)
+def delete_others(newest: Path, keep: int) -> None:
+    """Delete all checkpoints but ``newest`` and the ones before it, ``keep`` in all, and what killed writers left.
+
+    One with a higher step than the newest was damaged: the run went on from one before it.
+    """
+    found = checkpoints(newest.parent)
+    kept = [file for file in found if file <= newest][-keep:]
+    for file in found:
+        if file not in kept:
+            file.unlink()
+    remove_temporaries(newest.parent)
 
 
 def weights_hash(modules: dict[str, nn.Module]) -> str:
@@ -84,10 +87,21 @@ def weights_hash(modules: dict[str, nn.Module]) -> str:
     digest = hashlib.sha256()
     for module_name, module in sorted(modules.items()):
         for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{module_name}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().data)
+            _feed(digest, f"{module_name}.{name}", tensor)
     return digest.hexdigest()
+
+
+def _sha256(skeleton: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(skeleton.encode())
+    for name, tensor in sorted(tensors.items()):
+        _feed(digest, name, tensor)
+    return digest.hexdigest()
+
+
+def _feed(digest: hashlib._Hash, name: str, tensor: Tensor) -> None:
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest.update(flat.view(torch.uint8).numpy().data)
 
 
 def _take_out(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:

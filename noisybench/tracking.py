@@ -58,6 +58,15 @@ class Tracker:
                 self._say(f"W&B has not taken all of the results ({one_line(error)}); the local record is complete")
         self._accelerator.end_training()
 
+    def close(self) -> None:
+        """End the connection of a run that was stopped; W&B takes the run up again under its id."""
+        if not self._on:
+            return
+        try:
+            self._accelerator.end_training()
+        except Exception as error:  # as above
+            self._say(f"W&B has not taken all so far ({one_line(error)})")
+
     def _log_results(self, record, noise, given_labels, estimated_labels) -> None:
         import wandb
 

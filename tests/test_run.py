@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 import noisybench
 from noisybench import loop
-from noisybench.errors import UserError
+from noisybench.errors import DamagedCheckpoint, UserError
 from noisybench.noise import NoiseArtifact
 from noisybench.prepare import prepare
 from noisybench.progress import Progress
@@ -141,15 +142,23 @@ def test_authors_protocol_has_no_noisy_validation(tmp_path):
 
 def test_checkpoints_refuse_damage(tmp_path):
     state = {"a": torch.arange(3), "b": {"c": [1, "x", None, torch.zeros(2, 2)]}, 7: 1.5}
-    manifest = save_checkpoint(tmp_path, 12, state)
-    read = load_checkpoint(manifest)
+    file = save_checkpoint(tmp_path, 12, state)
+    read = load_checkpoint(file)
     assert torch.equal(read["a"], state["a"]) and read["b"]["c"][:3] == [1, "x", None] and read[7] == 1.5
-    tensors = manifest.with_suffix(".safetensors")
-    content = bytearray(tensors.read_bytes())
-    content[-1] ^= 1
-    tensors.write_bytes(bytes(content))
-    with pytest.raises(UserError, match="do not match their hash"):
-        load_checkpoint(manifest)
+    content = file.read_bytes()
+    for damaged, message in (
+        (content[:-1] + bytes([content[-1] ^ 1]), "does not match its hash"),  # a tensor's last bit
+        (content.replace(b"1.5", b"2.5"), "does not match its hash"),
+        (content[: len(content) // 2], "cannot be read"),
+        (b"", "cannot be read"),
+    ):
+        assert damaged != content
+        file.write_bytes(damaged)
+        with pytest.raises(DamagedCheckpoint, match=message):
+            load_checkpoint(file)
+    file.write_bytes(save({"a": torch.zeros(1)}))  # as the first release wrote them
+    with pytest.raises(UserError, match="schema version 1, this release reads 2"):
+        load_checkpoint(file)
 
 
 def test_default_output_is_named_by_what_it_is():

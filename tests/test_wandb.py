@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +15,12 @@ from records import make_board, make_record
 from wandb_file import read_records
 
 import noisybench
-from noisybench.errors import UserError
+from noisybench.errors import RunStopped, UserError
 from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.validate import read_record
 from noisybench.leaderboard.wandb_pull import pull
 from noisybench.leaderboard.wandb_push import push
+from noisybench.progress import Progress
 from noisybench.tracking import label_histogram
 
 
@@ -160,6 +162,24 @@ def project_of(folder: Path):
         return [SimpleNamespace(id=path.name, files=files(path)) for path in sorted(folder.iterdir())]
 
     return SimpleNamespace(runs=runs)
+
+
+def test_a_run_that_is_stopped_leaves_no_connection_open(tmp_path):
+    class Stop(Progress):
+        def step(self, done):
+            if done > 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    config = noisybench.RunConfig(method="ce", dataset="synthetic", epochs=3, output=tmp_path / "run", wandb=True)
+    with pytest.raises(RunStopped):
+        noisybench.run(config, progress=Stop())
+    assert wandb.run is None
+    run, found = written(tmp_path / "run")
+    assert run.name.endswith(config.run_id) and len(found["history"]) == 1 and len(found["exit"]) == 1
+    shutil.rmtree(run.parent)
+    noisybench.run(config, resume=True)
+    run, found = written(tmp_path / "run")
+    assert run.name.endswith(config.run_id) and len(found["history"]) == 2
 
 
 def test_pull_files_what_is_right_and_refuses_the_rest(board, tmp_path):

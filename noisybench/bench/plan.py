@@ -146,7 +146,7 @@ def plan(
     *,
     seeds: int | None = None,
     methods: list[str] | None = None,
-    data_path: Path | None = None,
+    environment: dict[str, Any] | None = None,
     noise_files: dict[str, Path] | None = None,
     shard: tuple[int, int] = (1, 1),
 ) -> Suite:
@@ -155,7 +155,7 @@ def plan(
     Args:
         output: the folder of the runs' folders.
         board: where finished runs are filed; None to file none.
-        data_path: the dataset's folder, for every run.
+        environment: configuration that is no part of the run id, for every run; what is None is left out.
         noise_files: the file that a noise model reads, by the model's name.
         shard: (i, n), part i of n, counted from 1.
 
@@ -168,8 +168,8 @@ def plan(
             raise unknown_name(f"noise of board {card.name!r}", kind, card.noises)
     runs = []
     for expanded in expand(card, seeds=seeds, methods=methods):
-        given = {"data_path": data_path, "noise_file": files.get(expanded["noise"])}
-        config = build_config(merge(expanded, {name: path for name, path in given.items() if path is not None}))
+        given = {**(environment or {}), "noise_file": files.get(expanded["noise"])}
+        config = build_config(merge(expanded, {name: value for name, value in given.items() if value is not None}))
         run_id = config.run_id
         config = config.model_copy(update={"output": output / run_id})
         runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))

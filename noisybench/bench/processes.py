@@ -7,14 +7,16 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 
 from noisybench.bench.plan import Suite
 from noisybench.bench.worker import Event, Report, work
-from noisybench.errors import UserError
+from noisybench.errors import RunStopped, UserError
+from noisybench.signals import StopSignals
 
-ENDING_SECONDS = 30.0  # for a worker that was asked to end
+ENDING_SECONDS = 30.0  # for a worker that was asked to stop: it saves its run first
 
 
 def run_workers(suite: Suite, jobs: int, report: Report) -> list[str]:
@@ -25,7 +27,7 @@ def run_workers(suite: Suite, jobs: int, report: Report) -> list[str]:
 
     Raises:
         UserError: a worker found that the suite's folder cannot be written.
-        KeyboardInterrupt, SystemExit: the user or the system ended this process; the workers have ended too.
+        RunStopped: the user or the system asked this process to stop; the workers have stopped too.
     """
     if jobs == 1:
         work(suite, report)
@@ -59,17 +61,17 @@ def run_workers(suite: Suite, jobs: int, report: Report) -> list[str]:
     finally:
         for worker in workers.values():
             worker.terminate()
+        deadline = time.monotonic() + ENDING_SECONDS
         for worker in workers.values():
-            worker.join(ENDING_SECONDS)
+            worker.join(max(0.0, deadline - time.monotonic()))
             worker.kill()
     return died
 
 
 def _worker(suite: Suite, writer: Connection) -> None:
     """The main function of a worker process."""
-    # Ctrl-C reaches every process of a terminal; the first process alone decides, and ends the workers by SIGTERM.
+    # Ctrl-C reaches every process of a terminal; the first process alone decides, and stops the workers by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_on_sigterm()
 
     def report(event: Event) -> None:
         try:
@@ -78,14 +80,12 @@ def _worker(suite: Suite, writer: Connection) -> None:
             raise SystemExit("the suite's first process is gone") from error
 
     try:
-        work(suite, report)
+        with StopSignals():
+            work(suite, report)
     except UserError as error:
         writer.send(str(error))
-
-
-def end_on_sigterm() -> None:
-    """Let SIGTERM end this process in order, so that its claims are released."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    except RunStopped as stop:
+        sys.exit(128 + (stop.signal or signal.SIGTERM))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import signal
 
 from rich.console import Console
 
@@ -10,8 +11,8 @@ from noisybench.bench.live import LiveReport
 from noisybench.bench.plan import State, Suite, last_line
 from noisybench.bench.processes import default_jobs, run_workers
 from noisybench.bench.worker import Event
-
-INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
+from noisybench.errors import RunStopped
+from noisybench.signals import StopSignals
 
 
 def run_suite(suite: Suite, console: Console, *, jobs: int | None = None, retry_failed: bool = False) -> int:
@@ -22,7 +23,7 @@ def run_suite(suite: Suite, console: Console, *, jobs: int | None = None, retry_
         retry_failed: try again what failed before.
 
     Returns:
-        The exit code: 0, 1 if a run failed, was not filed or is left, 130 if the user interrupted.
+        The exit code: 0, 1 if a run failed, was not filed or is left, 130 after Ctrl-C, 143 after another stop signal.
     """
     unfiled: dict[str, str] = {}
 
@@ -37,19 +38,20 @@ def run_suite(suite: Suite, console: Console, *, jobs: int | None = None, retry_
                 suite.forget_failure(run)
     report = LiveReport(suite, console)
     died: list[str] = []
-    interrupted = False
+    stopped: RunStopped | None = None
     to_do = sum(suite.status(run).state in (State.TO_DO, State.INTERRUPTED) for run in suite.runs)
     try:
-        with report:
+        with StopSignals(), report:
             died = run_workers(suite, default_jobs(to_do) if jobs is None else jobs, listen)
-    except KeyboardInterrupt:
-        interrupted = True
+    except RunStopped as stop:
+        stopped = stop
+        report.say(str(stop))
     for line in died:
         report.say(line)
-    return _conclude(suite, report, unfiled, interrupted)
+    return _conclude(suite, report, unfiled, stopped)
 
 
-def _conclude(suite: Suite, report: LiveReport, unfiled: dict[str, str], interrupted: bool) -> int:
+def _conclude(suite: Suite, report: LiveReport, unfiled: dict[str, str], stopped: RunStopped | None) -> int:
     """Say how a suite ended; its exit code."""
     statuses = [(run, suite.status(run)) for run in suite.runs]
     for run, status in statuses:
@@ -66,6 +68,6 @@ def _conclude(suite: Suite, report: LiveReport, unfiled: dict[str, str], interru
         report.say(f"{left} left to do; the same command goes on from here")
     if suite.board is not None and counts[State.DONE]:
         report.say(f"records are in {suite.board.runs}; `noisybench leaderboard build` draws the board")
-    if interrupted:
-        return INTERRUPTED
+    if stopped is not None:
+        return 128 + (signal.SIGINT if stopped.signal == signal.SIGINT else signal.SIGTERM)
     return 1 if counts[State.FAILED] or unfiled or left else 0

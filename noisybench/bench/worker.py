@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from noisybench.bench import claims
 from noisybench.bench.plan import PlannedRun, State, Suite
-from noisybench.errors import UserError
+from noisybench.errors import FolderInUse, UserError
 from noisybench.progress import Progress
 
 POLL_SECONDS = 2.0
@@ -18,7 +18,7 @@ POLL_SECONDS = 2.0
 @dataclass(frozen=True)
 class Event:
     """What a worker tells: ``what`` is "started", "epoch" (with how many are done), "done", "failed", "not filed",
-    "taken over" or "said"."""
+    "taken over", "in use" or "said"."""
 
     run_id: str
     what: str
@@ -40,6 +40,7 @@ def work(suite: Suite, report: Report) -> None:
 
     Raises:
         UserError: the folder of the suite cannot be written.
+        RunStopped: a stop signal came; the run at work is saved.
     """
     left = list(suite.runs)
     while left:
@@ -75,6 +76,9 @@ def _run(suite: Suite, run: PlannedRun, claim: claims.Claim, report: Report) -> 
         noisybench.run(run.config, resume=True, progress=_ClaimedProgress(run, claim, report))
     except TakenOver:
         report(Event(run.run_id, "taken over"))
+        return
+    except FolderInUse as error:  # by a run outside the suite, or a suspended worker that was taken for dead
+        report(Event(run.run_id, "in use", str(error)))
         return
     except Exception as error:
         expected = isinstance(error, UserError)

@@ -21,10 +21,11 @@ from noisybench.conformance.problem import Problem
 from noisybench.conformance.seal import SealedWorld
 from noisybench.conformance.setups import BATCH_SIZE, EPOCHS, Setup
 from noisybench.data import Dataset, Images
+from noisybench.data.loader import Pass
 from noisybench.data.synthetic import synthetic_images
 from noisybench.errors import MethodError
 from noisybench.evaluate import accuracies
-from noisybench.loop import Step, build, training_steps
+from noisybench.loop import Step, begin_epoch, build, training_steps
 from noisybench.methods.base import LabelEstimate
 from noisybench.methods.context import UndeclaredError
 from noisybench.prepare import prepare_dataset, streams
@@ -46,6 +47,7 @@ class Saved:
     epoch: int
     steps_in_epoch: int
     step: int
+    passes: list[Pass]
     state: dict[str, Any]
 
 
@@ -54,6 +56,7 @@ class Trial:
 
     def __init__(self, name: str, setup: Setup, overrides: dict[str, Any]):
         self.setup, self.step = setup, 0
+        self._passes: list[Pass] = []
         self.config = trial_config(name, setup, overrides)
         card = registry.dataset_card("synthetic")
         size = self.config.image_size or card.image_size
@@ -70,7 +73,10 @@ class Trial:
     def steps(self, epoch: int, skip: int = 0) -> Iterator[int]:
         """Train one epoch, or the rest of it after ``skip`` steps; yields the number of steps taken in the epoch."""
         first = self.step - skip
-        running = training_steps(self.config, self.method, self._loader, self._world, epoch, first, skip)
+        if not skip:
+            with self._blamed("training"), untouched("training", torch_too=False, step=self.step):
+                self._passes = begin_epoch(self.config, self.method, epoch, self.step)
+        running = training_steps(self.config, self.method, self._loader, self._world, epoch, self._passes, first, skip)
         while True:
             with self._blamed("training"), untouched("training", torch_too=False, step=self.step):
                 done = next(running, None)
@@ -93,7 +99,7 @@ class Trial:
         """Put back a saved state and train the rest."""
         with self._blamed("putting back its state", check="state"):
             self.method.load_state_dict(saved.state)
-        self.step = saved.step
+        self.step, self._passes = saved.step, saved.passes
         for epoch in range(saved.epoch, self.config.epochs):
             for _ in self.steps(epoch, saved.steps_in_epoch if epoch == saved.epoch else 0):
                 pass
@@ -112,7 +118,7 @@ class Trial:
         difference = first_difference(state, loaded)
         if difference is not None:
             raise Problem("state", f"{difference} does not survive a checkpoint", self.step)
-        return Saved(epoch, steps_in_epoch, self.step, loaded)
+        return Saved(epoch, steps_in_epoch, self.step, self._passes, loaded)
 
     def state(self) -> dict[str, Any]:
         """Everything the method holds now."""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from noisybench.data.source import PixelSource
 from noisybench.errors import UserError
+from noisybench.signals import ignore_stop_signals
 
 Request = tuple[np.ndarray | None, ...]  # rows of each source; None where nothing is wanted of it
 BATCHES_AHEAD = 2  # for each worker
@@ -65,6 +66,7 @@ def feed(
             num_workers=max(1, min(workers, len(requests), usable_cores())),
             prefetch_factor=BATCHES_AHEAD,
             pin_memory=device.type == "cuda",
+            worker_init_fn=ignore_stop_signals,  # workers end with their iterator
             generator=torch.Generator(),  # its base seed is not drawn from the global generator
         )
     for pixels in served:

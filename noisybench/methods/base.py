@@ -88,7 +88,8 @@ class Method:
         """
 
     def epoch_plan(self, epoch: int) -> list[Pass]:
-        """The passes of an epoch: a function of the state after :meth:`start_epoch`. The default is one over all."""
+        """The passes of an epoch, asked for after :meth:`start_epoch`; a run resumed in mid-epoch does not ask again.
+        The default is one over all."""
         return [Pass()]
 
     def training_step(self, batch: Batch) -> StepOutput:
