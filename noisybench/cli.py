@@ -187,7 +187,7 @@ def main() -> None:
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
-        if not _told_by_another(error):
+        if not (_told_by_another(error) or (isinstance(error, ProcessLost) and STARTED in os.environ)):
             print(f"noisybench: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, ProcessLost) else 2)
     except RunStopped as stop:
@@ -196,6 +196,7 @@ def main() -> None:
         sys.exit(STOPPED)
 
 
+STARTED = "NOISYBENCH_PROCESSES"  # how many `--processes` started, set for each; the launcher tells of lost ones
 STOPPED = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
 
 
@@ -203,7 +204,9 @@ def resume_command(argv: list[str]) -> str:
     """The command that goes on where this one stopped: the same with ``--resume``, under the same launcher if any."""
     started_as_module = Path(argv[0]).name == "__main__.py"
     program = [sys.executable, "-m", "noisybench"] if started_as_module else argv[:1]
-    return shlex.join([*program, *argv[1:], *([] if "--resume" in argv else ["--resume"])])
+    started = os.environ.get(STARTED)
+    processes = [] if started is None else ["--processes", started]
+    return shlex.join([*program, *argv[1:], *processes, *([] if "--resume" in argv else ["--resume"])])
 
 
 def _told_by_another(error: UserError) -> bool:

@@ -17,7 +17,8 @@ def launch(arguments: list[str], processes: int) -> int:
     Ctrl-C and SIGTERM are passed on; if one process ends by an error, the others are ended.
 
     Returns:
-        The exit code: 0, or that of the first process that failed; 128 + the signal where one ended it.
+        The exit code: 0, or that of the first process that failed; 128 + the signal where one ended it; 143 where this
+        process was asked to stop.
 
     Raises:
         UserError: there are fewer GPUs than processes.
@@ -27,9 +28,11 @@ def launch(arguments: list[str], processes: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     from noisybench.bench.processes import cores
+    from noisybench.cli import STARTED
     from noisybench.processes import check_processes
 
     check_processes(processes)
+    os.environ[STARTED] = str(processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # each end of a process, at length
     config = LaunchConfig(
@@ -41,11 +44,12 @@ def launch(arguments: list[str], processes: int) -> int:
         rdzv_endpoint="localhost:0",  # any free port
         local_addr="localhost",
         max_restarts=0,
+        signals_to_handle="SIGTERM,SIGINT,SIGUSR1,SIGHUP",  # passed on: a run saves itself and stops
     )
     try:
         elastic_launch(config, sys.executable)("-m", "noisybench", *arguments)
-    except SignalException as stop:
-        return 128 + stop.sigval
+    except SignalException:
+        return 128 + signal.SIGTERM  # as a run in one process ends, whatever asked it to stop
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:

@@ -20,7 +20,7 @@ from torch.distributed import TCPStore
 from noisybench.errors import ProcessLost, SaidElsewhere, UserError
 
 BEAT_SECONDS = 2.0
-SILENT_SECONDS = 40.0  # without a beat a process counts as gone
+SILENT_SECONDS = float(os.environ.get("NOISYBENCH_SILENT_SECONDS") or 40)  # without a beat a process counts as gone
 TOLD_SECONDS = 3.0  # for another process's word on why it ended
 _runs = itertools.count()  # of this process; the same on all processes of the launch
 
@@ -81,6 +81,7 @@ class _Watch(threading.Thread):
             is_master=False,
             timeout=timedelta(seconds=SILENT_SECONDS),
         )
+        self._store.set(self._alive[rank], "begun")  # before the processes connect: so all that work have beaten once
 
     def stop(self) -> None:
         self._stopped.set()

@@ -25,9 +25,10 @@ class FailsInStep(CrossEntropy):
 
 
 class EndsInStep(CrossEntropy):
-    """Ends its process, without a word, by the signal in ENDING_SIGNAL (none by default)."""
+    """Sends the signal in ENDING_SIGNAL, if any, to its process, or with ENDING=launcher to the one that started it."""
 
     def loss(self, logits, batch):
         if CHOSEN and batch.step == 6 and "ENDING_SIGNAL" in os.environ:
-            os.kill(os.getpid(), signal.Signals[os.environ["ENDING_SIGNAL"]])
+            ended = os.getppid() if os.environ.get("ENDING") == "launcher" else os.getpid()
+            os.kill(ended, signal.Signals[os.environ["ENDING_SIGNAL"]])
         return super().loss(logits, batch)

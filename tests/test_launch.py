@@ -6,9 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed_runs import run_all
 from test_distributed import configuration, deviations
@@ -38,9 +40,9 @@ def test_processes_are_started_and_only_one_talks(tmp_path):
     found = noisybench("run", "--method", "ce", *SHORT, "--output", tmp_path / "two", "--processes", "2")
     assert found.returncode == 0, found.stderr
     assert found.stderr == ""
-    assert found.stdout.count("epoch 2/2") == 1 and found.stdout.count("ce on digits,") == 1
+    assert found.stdout.count("epoch 2/2") == 1 and found.stdout.count("ce on digits, symmetric") == 1
     assert RunRecord.load(tmp_path / "two" / "result.json").cost.processes == 2
-    assert sorted(file.name for file in (tmp_path / "two").iterdir()) == [
+    assert sorted(file.name for file in (tmp_path / "two").glob("[!.]*")) == [
         "checkpoints",
         "config.json",
         "metrics.jsonl",
@@ -78,6 +80,11 @@ def test_a_killed_process_ends_the_run_which_is_then_resumed(tmp_path):
     assert found.returncode == 128 + 9
     assert found.stderr.startswith("noisybench: process 1 of 2 was ended by SIGKILL; give the same command with")
     assert found.stderr.count("\n") == 1, found.stderr
+    # On with it, and stopped again: this time the launcher is asked to end.
+    stopped = noisybench(*command, tmp_path / "broken", "--resume", ENDING_SIGNAL="SIGUSR1", ENDING="launcher")
+    assert stopped.returncode == 143
+    assert stopped.stderr.startswith("noisybench: stopped by SIGUSR1 after step ")
+    assert stopped.stderr.endswith("--processes 2 --resume\n") and stopped.stderr.count("\n") == 1, stopped.stderr
     assert noisybench(*command, tmp_path / "broken", "--resume").returncode == 0
     run_in_one_process("failing_methods:EndsInStep", tmp_path / "whole")
     assert max(deviations(tmp_path / "whole", tmp_path / "broken").values()) < 1e-10
@@ -119,6 +126,44 @@ def test_processes_that_accelerate_does_not_connect_are_refused(monkeypatch):
     monkeypatch.setattr(processes, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     with pytest.raises(UserError, match="started 2 processes, and Accelerate connects 1"):
         processes.make_accelerator(RunConfig())
+
+
+def test_a_silent_process_ends_the_other(tmp_path):
+    """A process that neither works nor is gone, as on a machine that the network has lost."""
+    command = ["run", "--method", "failing_methods:EndsInStep", *SHORT, "--output", tmp_path / "run"]
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "true",
+        "ENDING_SIGNAL": "SIGSTOP",
+        "NOISYBENCH_SILENT_SECONDS": "6",
+    }
+    launched = [
+        subprocess.Popen(
+            [sys.executable, "-m", *torchrun(number, "127.0.0.1"), "-m", "noisybench", *map(str, command)],
+            cwd=TESTS,
+            env=environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in (0, 1)
+    ]
+
+    def end() -> None:
+        for process in launched:
+            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                child.kill()
+            process.kill()
+
+    at_last = threading.Timer(120, end)
+    at_last.start()
+    try:
+        # torchrun itself goes on for minutes: it waits for the other one's goodbye.
+        told = next((line for line in launched[0].stderr if line.startswith("noisybench: ")), None)
+    finally:
+        at_last.cancel()
+        end()
+    assert told == "noisybench: process 1 of 2 ended before its time; give the same command with --resume to go on\n"
 
 
 # Two hosts: two network namespaces, joined by a virtual cable.
@@ -179,8 +224,8 @@ def accelerate(number: int) -> list[str]:
     return ["accelerate.commands.launch", *options.split(), *address.split()]
 
 
-def torchrun(number: int) -> list[str]:
-    options = f"--nnodes 2 --nproc_per_node 1 --node_rank {number} --master_addr {ADDRESSES[0]} --master_port 29514"
+def torchrun(number: int, address: str = ADDRESSES[0]) -> list[str]:
+    options = f"--nnodes 2 --nproc_per_node 1 --node_rank {number} --master_addr {address} --master_port 29514"
     return ["torch.distributed.run", *options.split()]
 
 
@@ -193,14 +238,15 @@ def ended(processes: list[subprocess.Popen], seconds: float) -> list[tuple[int, 
             process.kill()
 
 
-MSLG = ["run", "--method", "mslg", "--set", "method.warmup_epochs=1", *SHORT, "--output"]
+MSLG_SETTINGS = ["--set", "method.warmup_epochs=1", "--set", "method.kappa=4.0"]
+MSLG = ["run", "--method", "mslg", *MSLG_SETTINGS, *SHORT, "--output"]
 
 
 def test_two_hosts_are_one(hosts, tmp_path):
     found = ended(on_two_hosts(hosts, accelerate, *MSLG, tmp_path / "two"), 240)
     assert [code for code, _, _ in found] == [0, 0], found
     assert "epoch 2/2" in found[0][1] and found[1][1] == ""
-    run_in_one_process("mslg", tmp_path / "one", settings={"warmup_epochs": 1})
+    run_in_one_process("mslg", tmp_path / "one", settings={"warmup_epochs": 1, "kappa": 4.0})
     assert max(deviations(tmp_path / "one", tmp_path / "two").values()) < 1e-10
 
 
