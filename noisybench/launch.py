@@ -34,7 +34,8 @@ def launch(arguments: list[str], processes: int) -> int:
     check_processes(processes)
     os.environ[STARTED] = str(processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # each end of a process, at length
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own, and reports ends at length
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

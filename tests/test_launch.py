@@ -75,7 +75,9 @@ def test_an_error_is_told_once(arguments, line, tmp_path):
 
 
 def test_a_killed_process_ends_the_run_which_is_then_resumed(tmp_path):
-    command = ["run", "--method", "failing_methods:EndsInStep", *SHORT, "--processes", "2", "--output"]
+    # Long enough for a signal to come in time.
+    method = ["--method", "failing_methods:EndsInStep"]
+    command = ["run", *method, *SHORT, "--epochs", "40", "--processes", "2", "--output"]
     found = noisybench(*command, tmp_path / "broken", ENDING_SIGNAL="SIGKILL")
     assert found.returncode == 128 + 9
     assert found.stderr.startswith("noisybench: process 1 of 2 was ended by SIGKILL; give the same command with")
@@ -84,9 +86,9 @@ def test_a_killed_process_ends_the_run_which_is_then_resumed(tmp_path):
     stopped = noisybench(*command, tmp_path / "broken", "--resume", ENDING_SIGNAL="SIGUSR1", ENDING="launcher")
     assert stopped.returncode == 143
     assert stopped.stderr.startswith("noisybench: stopped by SIGUSR1 after step ")
-    assert stopped.stderr.endswith("--processes 2 --resume\n") and stopped.stderr.count("\n") == 1, stopped.stderr
+    assert stopped.stderr.endswith("--resume --processes 2\n") and stopped.stderr.count("\n") == 1, stopped.stderr
     assert noisybench(*command, tmp_path / "broken", "--resume").returncode == 0
-    run_in_one_process("failing_methods:EndsInStep", tmp_path / "whole")
+    run_in_one_process("failing_methods:EndsInStep", tmp_path / "whole", epochs=40)
     assert max(deviations(tmp_path / "whole", tmp_path / "broken").values()) < 1e-10
 
 
