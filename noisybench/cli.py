@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from noisybench import cli_bench, cli_data, cli_leaderboard, cli_noise
-from noisybench.errors import RunStopped, UserError
+from noisybench.errors import ProcessLost, RunStopped, SaidElsewhere, UserError
 
 app = typer.Typer(
     help="Methods for learning with noisy labels, run under one protocol and compared.",
@@ -101,12 +101,15 @@ def run(
         float | None, typer.Option(help="Save after so many minutes too; 0: at ends of epochs only. [default: 10]")
     ] = None,
     wandb: Annotated[bool | None, typer.Option("--wandb", help="Log to Weights & Biases too.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine, one a GPU. [default: 1]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
 ) -> None:
     options = {
         name: value
         for name, value in locals().items()
-        if value is not None and name not in ("config", "overrides", "resume", "dry_run")
+        if value is not None and name not in ("config", "overrides", "resume", "processes", "dry_run")
     }
     from noisybench.config import build_config, merge, parse_override, read_config_file
 
@@ -119,10 +122,18 @@ def run(
         print(resolved.model_dump_json(indent=2))
         return
 
+    if processes is not None and processes > 1:
+        from noisybench.launch import launch, refuse_nested, without_processes
+
+        refuse_nested()
+        raise typer.Exit(launch(without_processes(sys.argv[1:]), processes))
+
     import noisybench
+    from noisybench.processes import leave
     from noisybench.progress import ConsoleProgress, console
 
     noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console()))
+    leave()
 
 
 @app.command(
@@ -173,15 +184,19 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
     try:
         app()
-    except UserError as error:
-        print(f"noisybench: {error}", file=sys.stderr)
+    except SaidElsewhere:
         sys.exit(2)
+    except UserError as error:
+        if not (_told_by_another(error) or (isinstance(error, ProcessLost) and STARTED in os.environ)):
+            print(f"noisybench: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, ProcessLost) else 2)
     except RunStopped as stop:
         if os.environ.get("RANK", "0") == "0":  # of several processes one tells
             print(f"noisybench: {stop}; go on with: {resume_command(sys.argv)}", file=sys.stderr)
         sys.exit(STOPPED)
 
 
+STARTED = "NOISYBENCH_PROCESSES"  # how many `--processes` started, set for each; the launcher tells of lost ones
 STOPPED = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
 
 
@@ -189,7 +204,14 @@ def resume_command(argv: list[str]) -> str:
     """The command that goes on where this one stopped: the same with ``--resume``, under the same launcher if any."""
     started_as_module = Path(argv[0]).name == "__main__.py"
     program = [sys.executable, "-m", "noisybench"] if started_as_module else argv[:1]
-    return shlex.join([*program, *argv[1:], *([] if "--resume" in argv else ["--resume"])])
+    started = os.environ.get(STARTED)
+    processes = [] if started is None else ["--processes", started]
+    return shlex.join([*program, *argv[1:], *processes, *([] if "--resume" in argv else ["--resume"])])
+
+
+def _told_by_another(error: UserError) -> bool:
+    """Whether the first process of this launcher on this machine tells the same: an error in the command itself."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and not error.told_once
 
 
 if __name__ == "__main__":

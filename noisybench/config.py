@@ -93,6 +93,9 @@ class RunConfig(_Strict):
     pretrained: bool = False
     image_size: int | None = Field(default=None, ge=4, description="side in pixels; the dataset's own if not given")
     precision: Literal["float32", "float64"] = "float32"
+    mixed_precision: Literal["no", "bf16"] = Field(
+        default="no", description="bf16: networks compute in bfloat16; weights, losses and label state stay float32"
+    )
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1, description="images per step, over all processes")
     order: Literal["shuffled", "sequential"] = Field(
@@ -123,6 +126,10 @@ class RunConfig(_Strict):
         default=10.0, description="save so long after the last checkpoint too; 0: only at the ends of epochs"
     )
     wandb: bool = False
+    sync_batchnorm: bool = Field(
+        default=False,
+        description="several processes: BatchNorm over the whole batch, as one process has it, not over each part",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -190,13 +197,15 @@ class RunConfig(_Strict):
             raise UserError(f"noise {self.noise!r} reads a file: give --noise {self.noise}:FILE ({kind.file})")
         if kind.file is None and self.noise_file is not None:
             raise UserError(f"noise_file {self.noise_file}: noise {self.noise!r} reads no file; leave it out")
+        if self.mixed_precision == "bf16" and self.precision == "float64":
+            raise UserError("mixed_precision bf16 is for precision float32, not float64")
         if self.optimizer.nesterov and self.optimizer.name != "sgd":
             raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {self.optimizer.name}")
         return self
 
     def science(self) -> dict[str, Any]:
         """The resolved configuration without the fields that cannot change a result, as plain JSON values."""
-        return self.model_dump(mode="json", exclude=ENVIRONMENT_FIELDS)
+        return _science(self.model_dump(mode="json"))
 
     @property
     def run_id(self) -> str:
@@ -219,7 +228,16 @@ ENVIRONMENT_FIELDS = {
     "checkpoint_steps",
     "checkpoint_minutes",
     "wandb",
+    "sync_batchnorm",
 }
+
+# Added when run ids were in use: left out of them at this value, so that no earlier id moves.
+LATER_FIELDS = {"mixed_precision": "no"}
+
+
+def _science(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
+    return {name: value for name, value in kept.items() if name not in LATER_FIELDS or value != LATER_FIELDS[name]}
 
 
 def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
@@ -256,8 +274,7 @@ def run_id_of(config: dict[str, Any]) -> str:
     The stored values are hashed as they are: no card is read and no method imported, so the id of an old record does
     not move when a card does.
     """
-    science = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
-    return hashlib.sha256(canonical_json(science).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(_science(config)).encode()).hexdigest()[:16]
 
 
 def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user gave is wrong. The message names the input, what is wrong and what would be right."""
+    """Something the user gave is wrong. The message names the input, what is wrong and what would be right.
+
+    Attributes:
+        told_once: of several processes only this one raises it; else all may, since they have the same command.
+    """
+
+    told_once = False
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -58,6 +64,17 @@ class MethodError(UserError):
     def __init__(self, method: str, step: int, reason: str):
         super().__init__(f"method {method!r} failed at step {step}: {reason}")
         self.step, self.reason = step, reason
+
+
+class ProcessLost(UserError):
+    """Another process of the run has ended."""
+
+    def __init__(self, which: str = "another process of the run"):
+        super().__init__(f"{which} ended before its time; give the same command with --resume to go on")
+
+
+class SaidElsewhere(UserError):
+    """The run has ended by an error that another process tells."""
 
 
 def one_line(error: Exception) -> str:

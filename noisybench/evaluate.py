@@ -73,7 +73,9 @@ class TrainingMeter:
     @torch.no_grad()
     def add(self, batch, output) -> None:
         """Count one step."""
-        rows = len(batch.index)
+        # A batch that all processes compute alone is counted by the main process.
+        counted = int(not self._world.alone or self._world.is_main)
+        rows = len(batch.index) * counted
         bad = ~torch.isfinite(output.loss) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, batch.step, self._first_bad)
         for name, value in {"loss": output.loss, **output.logs}.items():
@@ -81,12 +83,12 @@ class TrainingMeter:
         if output.logits is not None:
             predicted = output.logits.argmax(1)
             hits_given = predicted == self._given[batch.index]
-            self._accumulate("train_accuracy_given", hits_given.sum(), rows)
+            self._accumulate("train_accuracy_given", hits_given.sum() * counted, rows)
             if self._true is None:
                 return
-            self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum(), rows)
+            self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum() * counted, rows)
             wrong = self._wrong[batch.index]
-            self._accumulate("memorised", (hits_given & wrong).sum(), wrong.sum())
+            self._accumulate("memorised", (hits_given & wrong).sum() * counted, wrong.sum() * counted)
 
     def _accumulate(self, name: str, total: Tensor, count) -> None:
         self._sums[name] = self._sums.get(name, self._zero) + total

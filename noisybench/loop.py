@@ -20,19 +20,22 @@ from noisybench.config import RunConfig
 from noisybench.data.loader import Batch, Pass, TrainLoader
 from noisybench.distributed import World
 from noisybench.environment import git_commit, peak_memory_bytes, versions
-from noisybench.errors import MethodError, RunStopped, UserError
+from noisybench.errors import MethodError, ProcessLost, RunStopped, UserError
 from noisybench.evaluate import TrainingMeter, accuracies, label_quality
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
 from noisybench.models import create_network
+from noisybench.models.sync_batchnorm import has_batchnorm, synchronize_batchnorm
 from noisybench.output import OutputFolder
 from noisybench.prepare import RunData, Streams, prepare, streams
+from noisybench.processes import make_accelerator
 from noisybench.progress import Progress
 from noisybench.record import Cost, Fingerprints, InformationUsed, RunRecord, select
 from noisybench.schedule import learning_rate
 from noisybench.signals import StopSignals
 from noisybench.tracking import Tracker
+from noisybench.watch import watched
 
 
 def default_output(config: RunConfig) -> Path:
@@ -59,30 +62,46 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
             Or the disk is full, or the method failed: what was saved before is intact.
         RunStopped: SIGTERM, SIGINT or SIGUSR1 came. The run is saved where it was and goes on from there on ``resume``.
     """
-    progress = progress or Progress()
     output = OutputFolder(config.output or default_output(config))
-    with StopSignals() as signals, contextlib.closing(progress), contextlib.closing(output):
-        return _run(config, output, signals, resume=resume, progress=progress)
+    with StopSignals() as signals, watched(), contextlib.closing(output):
+        accelerator = make_accelerator(config)
+        world = World(accelerator)
+        if progress is None or not world.is_main:
+            progress = Progress()
+        with contextlib.closing(progress):
+            return _run(config, output, signals, accelerator, world, resume=resume, progress=progress)
 
 
 def _run(
-    config: RunConfig, output: OutputFolder, signals: StopSignals, *, resume: bool, progress: Progress
+    config: RunConfig,
+    output: OutputFolder,
+    signals: StopSignals,
+    accelerator: Accelerator,
+    world: World,
+    *,
+    resume: bool,
+    progress: Progress,
 ) -> RunRecord:
-    output.check(config, resume=resume)
-    finished = output.finished()
+    with world.together():
+        if world.is_main:
+            output.check(config, resume=resume)
+        finished = output.finished()
+    world.same("configuration", config.run_id)
+    world.same("content of the output folder (all must share it)", finished.run_id if finished is not None else "")
     if finished is not None:
         progress.finish(finished, output.path)
         return finished
-    accelerator = Accelerator(log_with="wandb" if config.wandb else None)
     device, dtype = accelerator.device, getattr(torch, config.precision)
-    world = World(accelerator)
     started = time.perf_counter()
-    if world.is_main and output.config.is_file():
-        output.lock()
+    with world.together():
+        if world.is_main and output.config.is_file():
+            output.lock()
 
     # Everything that can be wrong is found before the output folder is touched.
-    data = prepare(config)
-    on_device = streams(config, data, device, dtype)
+    with world.together():
+        data = prepare(config)
+        on_device = streams(config, data, device, dtype)
+    world.same("dataset or noise", data.dataset.fingerprint() + data.noise.sha256)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         method, past = None, Past()
 
@@ -96,17 +115,25 @@ def _run(
             return _record(config, method, data, past, world, device, wall_seconds, error)
 
         try:
-            method, loader = build(config, data, on_device, world, device, dtype)
+            with world.together():
+                method, loader = build(config, data, on_device, world, device, dtype)
         except MethodError as error:
             start()
             if world.is_main:
                 output.write_result(record(str(error)))
             raise
+        if world.size > 1 and not config.sync_batchnorm and any(map(has_batchnorm, method.modules().values())):
+            progress.say("BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process")
         progress.start(config, data, output.path, device)
-        start()
+        with world.together():
+            start()
         checkpoints = Checkpoints(output.checkpoints, config, world, device, signals, started)
         begun = None
-        resumed = checkpoints.resume(progress.say) if resume else None
+        with world.together():
+            resumed = checkpoints.resume(progress.say) if resume else None
+        if resume:
+            found = resumed.file.name if resumed is not None else "none"
+            world.same("last checkpoint (all must share the output folder)", found)
         if resumed is not None:
             past, begun = resumed.past, resumed.epoch
             _guarded(config.method, past.step, method.load_state_dict, resumed.method)
@@ -117,6 +144,7 @@ def _run(
         try:
             for epoch in range(len(past.curves), config.epochs):
                 row = _train_epoch(config, method, loader, data, past, begun, world, epoch, progress, checkpoints)
+                world.average_buffers(method.modules().values())
                 begun = None
                 row |= _guarded(config.method, past.step, _evaluate, method, on_device, world)
                 row |= _guarded(config.method, past.step, _label_metrics, method, data)
@@ -178,6 +206,7 @@ def _train_epoch(
         if checkpoints.due(past.step):
             past.train_seconds += time.perf_counter() - started
             begun.meter = meter.state_dict()
+            world.average_buffers(method.modules().values())
             checkpoints.save(method, past, begun)
             checkpoints.stop_if_asked(past)
             started = time.perf_counter()
@@ -245,7 +274,7 @@ def training_steps(
     for number, part in enumerate(passes):
         skipped = min(max(skip - before, 0), loader.num_batches(part))
         for batch in loader.batches(part, epoch=epoch, number=number, first_step=first_step + before, skip=skipped):
-            torch.manual_seed(rng.key(config.seed, "step", batch.step, world.rank))
+            torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
             output = _guarded(config.method, batch.step, method.training_step, batch)
             yield Step(batch, output, (batch.step + 1 - first_step) / batches)
         before += loader.num_batches(part)
@@ -255,6 +284,8 @@ def _guarded(name: str, step: int, hook: Callable, *arguments):
     """Call a method's hook; what it raises is reported with the method's name and the step."""
     try:
         return hook(*arguments)
+    except ProcessLost:
+        raise
     except Exception as error:
         raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
 
@@ -285,6 +316,8 @@ def build(
             f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
             f"give your estimate as --noise-rate"
         )
+    if config.batch_size < world.size:
+        raise UserError(f"batch_size {config.batch_size} for {world.size} processes: give each at least one image")
     loader = TrainLoader(
         on_device.train,
         on_device.meta if "meta_set" in method_class.needs else None,
@@ -296,7 +329,7 @@ def build(
     )
 
     # The method holds this function: it closes over plain values, not over the run's data and paths.
-    model = config.model
+    model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
     arguments = {
         "num_classes": data.dataset.num_classes,
         "channels": card.channels,
@@ -306,7 +339,10 @@ def build(
     }
 
     def initialise(number: int):
-        return create_network(model, **arguments, number=number)
+        network = create_network(model, **arguments, number=number)
+        if synchronized:
+            synchronize_batchnorm(network, world)
+        return world.prepare(network) if mixed else network
 
     matrix = data.train_transition_matrix()
     context = Context(

@@ -57,6 +57,14 @@ class SignalAt(Progress):
         self.said.append(line)
 
 
+@pytest.fixture(autouse=True)
+def _no_signal_is_ignored():
+    """A shell that starts the tests in the background has them ignore Ctrl-C; a run leaves an ignored signal so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Unbroken runs, by method: the record and the content of metrics.jsonl."""

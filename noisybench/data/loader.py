@@ -229,17 +229,18 @@ class TrainLoader:
         for plan, pixels in zip(plans, feed(sources, requests, self.train.device, self.train.workers), strict=True):
             self._world.begin_batch(plan.mine, plan.global_size, self._batch_size)
             yield self._batch(plan, pixels, (epoch, number), part.tag)
+        self._world.end_batches()
 
     def _plan(self, rows: np.ndarray, paired: Endless | None, position: int, step: int) -> _Plan:
         whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
-        mine = self._world.part(len(whole))
+        mine = self._world.part_of_batch(len(whole), len(whole))
         return _Plan(
             step=step,
             global_size=len(whole),
             mine=mine,
             rows=whole[mine],
-            paired=paired.at(self._positions(position)) if paired is not None else [],
-            meta=self._meta_rows.at(self._positions(step)) if self._meta is not None else [],
+            paired=paired.at(self._positions(position, len(whole))) if paired is not None else [],
+            meta=self._meta_rows.at(self._positions(step, len(whole))) if self._meta is not None else [],
         )
 
     def _batch(self, plan: _Plan, pixels: tuple[Tensor, ...], occasion: tuple[int, int], tag: int) -> Batch:
@@ -270,10 +271,14 @@ class TrainLoader:
             self.train.dress(pixels, index, (*occasion, view), strength) for view, strength in enumerate(self._views)
         ]
 
-    def _positions(self, number: int) -> np.ndarray:
-        """This process's part of the positions of the ``number``-th full batch of an endless stream."""
+    def _positions(self, number: int, batch_size: int) -> np.ndarray:
+        """This process's part of the positions of the ``number``-th full batch of an endless stream.
+
+        Args:
+            batch_size: rows of the whole batch that it goes with.
+        """
         start = number * self._batch_size
-        return np.arange(start, start + self._batch_size)[self._world.part(self._batch_size)]
+        return np.arange(start, start + self._batch_size)[self._world.part_of_batch(self._batch_size, batch_size)]
 
     def _meta_batch(self, plan: _Plan, pixels: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = [], []

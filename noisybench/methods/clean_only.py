@@ -19,17 +19,11 @@ class CleanOnly(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
 
     def training_step(self, batch: Batch) -> StepOutput:
-        loss = clean_loss(self.network, batch, self.context)
-        self.context.step(loss, self.optimizer)
-        return StepOutput(loss)
+        return StepOutput(clean_step(self.network, self.optimizer, batch, self.context))
 
 
-def clean_loss(network: nn.Module, batch: Batch, context: Context) -> Tensor:
-    """Mean cross-entropy over the global clean batch, as a loss of this process.
-
-    The context weighs processes by their noisy rows, and a last, smaller batch may share those out in other
-    proportions than the clean rows: so each clean row is given its weight here.
-    """
-    losses = F.cross_entropy(network(batch.meta_images), batch.meta_labels, reduction="none")
-    global_rows = len(context.gather_rows(batch.meta_labels))
-    return context.weighted_mean(losses, torch.full_like(losses, 1 / global_rows))
+def clean_step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, context: Context) -> Tensor:
+    """One step on the mean cross-entropy over the global clean batch; the loss."""
+    loss = F.cross_entropy(network(batch.meta_images), batch.meta_labels)
+    context.step(loss, optimizer, share=context.meta_share)
+    return loss

@@ -90,20 +90,26 @@ class Context:
         self.scheduled.append(optimizer)
         return optimizer
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
         """Backward, average the gradients over the global batch, and step.
 
         Args:
             loss: the mean over this process's rows.
+            share: as in :meth:`apply_gradients`.
         """
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.apply_gradients(optimizer)
+        self.apply_gradients(optimizer, share)
 
-    def apply_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """Average the gradients at hand over the global batch, and step."""
+    def apply_gradients(self, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
+        """Average the gradients at hand over the global batch, and step.
+
+        Args:
+            share: this process's fraction of the rows that went through the network; of the noisy batch if not given.
+        """
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        for parameter, gradient in zip(parameters, self.average([p.grad for p in parameters]), strict=True):
+        averaged = self.world.average([p.grad for p in parameters], share)
+        for parameter, gradient in zip(parameters, averaged, strict=True):
             parameter.grad = gradient
         optimizer.step()
 
@@ -111,16 +117,24 @@ class Context:
         """Means over this process's rows -> means over the global batch's rows. No gradient flows."""
         return self.world.average(tensors)
 
+    @property
+    def meta_share(self) -> float:
+        """This process's fraction of the present meta batch."""
+        return self.world.meta_share
+
     def average_meta(self, tensors: list[Tensor]) -> list[Tensor]:
         """Means over this process's clean images -> means over the global meta batch. No gradient flows."""
         return self.world.average(tensors, share=self.world.meta_share)
 
-    def global_mean(self, mean: Tensor) -> Tensor:
+    def global_mean(self, mean: Tensor, share: float | None = None) -> Tensor:
         """A mean over this process's rows -> over the global batch's; gradients flow through this process's part.
 
         For losses of a batch mean, such as a penalty on the mean prediction.
+
+        Args:
+            share: as in :meth:`apply_gradients`.
         """
-        return mean + (self.world.average([mean])[0] - mean).detach()
+        return mean + (self.world.average([mean], share)[0] - mean).detach()
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """One row per sample of this process -> one per sample of the global batch. No gradient flows."""
@@ -130,15 +144,16 @@ class Context:
         """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too)."""
         return rows[self.world.part(len(rows))]
 
-    def weighted_mean(self, values: Tensor, weights: Tensor) -> Tensor:
+    def weighted_mean(self, values: Tensor, weights: Tensor, share: float | None = None) -> Tensor:
         """Σ w_i·v_i over the global batch, as a loss of this process.
 
         Args:
             values: N, per-sample losses, or N×… (the sum is over rows).
             weights: N, or N×1…, this process's part of weights that are normalised over the global batch (for a
                 plain mean, 1/global size each).
+            share: as in :meth:`apply_gradients`.
         """
-        return (values * weights).sum(dim=0) / self.world.share
+        return (values * weights).sum(dim=0) / (self.world.share if share is None else share)
 
     @torch.no_grad()
     def full_pass(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

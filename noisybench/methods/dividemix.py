@@ -181,16 +181,16 @@ class DivideMix(TwoNetworks):
         # 3. Cross-entropy on the labelled part, squared error on the unlabelled one, and the prior's penalty on all.
         labelled_rows = 2 * batch.global_size
         unlabelled_rows = 2 * unlabelled.global_size if unlabelled is not None else 0
+        share = len(logits) / (labelled_rows + unlabelled_rows)
         fit = F.cross_entropy(logits[:num_labelled], labelled_targets, reduction="none")
-        mean_prediction = self._global_mean(logits.softmax(dim=1), labelled_rows + unlabelled_rows)
-        penalty = prior_penalty(context.global_mean(mean_prediction))
-        logs = {"labelled_loss": self._global_mean(fit, labelled_rows), "prior_penalty": penalty}
+        penalty = prior_penalty(context.global_mean(logits.softmax(dim=1).mean(dim=0), share))
+        logs = {"labelled_loss": self._global_mean(fit, labelled_rows, share), "prior_penalty": penalty}
         loss = logs["labelled_loss"] + penalty
         if unlabelled is not None:
             squared = (logits[num_labelled:].softmax(dim=1) - unlabelled_targets).square().mean(dim=1)
-            logs["unlabelled_loss"] = self._global_mean(squared, unlabelled_rows)
+            logs["unlabelled_loss"] = self._global_mean(squared, unlabelled_rows, share)
             loss = loss + self._unlabelled_weight(batch) * logs["unlabelled_loss"]
-        context.step(loss, self.optimizers[batch.tag])
+        context.step(loss, self.optimizers[batch.tag], share)
         self.rows_done[batch.tag] += batch.global_size
         return StepOutput(loss, logs=logs)
 
@@ -215,10 +215,9 @@ class DivideMix(TwoNetworks):
         other.train()
         return sharpen(mean_probability([*own, *others]), self.settings.temperature)
 
-    def _global_mean(self, values: Tensor, num_rows: int) -> Tensor:
-        """This process's part of the mean over ``num_rows`` rows of the global batch."""
-        weights = values.new_full((len(values), *[1] * (values.dim() - 1)), 1 / num_rows)
-        return self.context.weighted_mean(values, weights)
+    def _global_mean(self, values: Tensor, num_rows: int, share: float) -> Tensor:
+        """This process's part of the mean over ``num_rows`` rows of the global batch, N values to a scalar."""
+        return self.context.weighted_mean(values, torch.full_like(values, 1 / num_rows), share)
 
     def _unlabelled_weight(self, batch: Batch) -> float:
         """λ_u times its ramp, which grows from batch to batch."""

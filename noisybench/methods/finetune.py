@@ -9,7 +9,7 @@ from pydantic import Field
 
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings, StepOutput
-from noisybench.methods.clean_only import clean_loss
+from noisybench.methods.clean_only import clean_step
 
 
 class FineTuneSettings(Settings):
@@ -25,9 +25,7 @@ class FineTune(Method):
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch >= self.context.epochs - self.settings.finetune_epochs:
-            loss = clean_loss(self.network, batch, self.context)
-            self.context.step(loss, self.optimizer)
-            return StepOutput(loss)
+            return StepOutput(clean_step(self.network, self.optimizer, batch, self.context))
         logits = self.network(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
         self.context.step(loss, self.optimizer)
