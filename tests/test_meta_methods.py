@@ -399,8 +399,10 @@ def test_runs_are_deterministic_and_resume_exactly(tmp_path, method):
 
 
 def test_mlnt_counts_its_cost():
-    """Forward 1, backward 2, teacher 1, features 1; M times g (2) and v (3); 6 for each Hessian product."""
-    counts = {"second": 5 + 5 * 3 + 6 * 3, "first": 5 + 5 * 3, "mean-label": 5 + 5 * 3 + 6}
+    """Forward 1, backward 2, teacher 1, features 1; M times g (2) and v (3); then the Hessian products: through one
+    graph 4 each and 2 together, else 9 each."""
+    counts = {"second": 5 + 5 * 3 + 4 * 3 + 2, "first": 5 + 5 * 3, "mean-label": 5 + 5 * 3 + 9}
     for order, expected in counts.items():
         assert mlnt(order=order)[0].forward_equivalents == expected
+    assert mlnt(hessian="forward-over-reverse")[0].forward_equivalents == 5 + 5 * 3 + 9 * 3
     assert made("mlnt", settings={})[0].forward_equivalents == MLNT.forward_equivalents

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -17,6 +19,7 @@ from noisybench.meta import (
     noisy_forward,
     plain_attention,
 )
+from noisybench.meta.twice import TwiceDifferentiable
 from noisybench.models import create_network
 
 CLASSES, NOISY, CLEAN, SIDE = 5, 6, 4, 16
@@ -125,8 +128,7 @@ def test_look_ahead_gradient_is_the_joint_double_backward(name, hessian):
     """Against the released code's form: differentiate the mean loss over all look-aheads once, through every step."""
     model, (images, *_), (label_sets, target) = network(name), problem(), label_sets_and_target()
     before = snapshot(model)
-    with plain_attention():
-        forward = noisy_forward(model, images, update_buffers=False)
+    forward = noisy_forward(model, images, update_buffers=False, twice=True)
     found, loss = look_ahead_gradient(
         model, forward, label_sets, lambda o: kl(o, target), inner_lr=0.2, hessian=hessian
     )
@@ -179,8 +181,7 @@ def test_mean_label_is_one_product_along_the_mean_direction():
 def test_mean_label_is_exact_where_all_label_sets_agree():
     model, (images, *_), (label_sets, target) = network("noisybench_cnn8"), problem(), label_sets_and_target()
     same = label_sets[:1].expand(3, -1, -1)
-    with plain_attention():
-        forward = noisy_forward(model, images, update_buffers=False)
+    forward = noisy_forward(model, images, update_buffers=False, twice=True)
     second, mean_label = (
         flat(look_ahead_gradient(model, forward, same, lambda o: kl(o, target), inner_lr=0.2, order=order)[0].values())
         for order in ("second", "mean-label")
@@ -246,3 +247,49 @@ def test_example_weight_gradient_leaves_the_model_as_it_was(engine):
     found = example_weight_meta_gradient(model, *problem(), inner_lr=0.5, weights=weights, engine=engine)
     assert not found.requires_grad
     assert_untouched(model, before)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1, "groups": 2}, {"dilation": (2, 1), "bias": None}])
+def test_second_derivatives_of_convolutions_against_differences(options):
+    drawn = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 4, 5, 6, dtype=torch.float64, generator=drawn, requires_grad=True)
+    channels = 4 // options.get("groups", 1)
+    weight = torch.randn(6, channels, 3, 2, dtype=torch.float64, generator=drawn, requires_grad=True)
+    bias = torch.randn(6, dtype=torch.float64, generator=drawn, requires_grad=True)
+    options = {"bias": bias, **options}
+
+    def convolution(images, weight, bias):
+        with TwiceDifferentiable():
+            return F.conv2d(images, weight, **{**options, "bias": bias if options["bias"] is not None else None})
+
+    assert type(convolution(images, weight, bias).grad_fn).__name__ == "_ConvolutionBackward"
+    torch.testing.assert_close(convolution(images, weight, bias), F.conv2d(images, weight, **options))
+    assert torch.autograd.gradcheck(convolution, (images, weight, bias))
+    assert torch.autograd.gradgradcheck(convolution, (images, weight, bias))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 2, 4), (2, 3, 2, 3)])
+def test_second_derivatives_of_batchnorm_against_differences(shape):
+    drawn = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, generator=drawn, requires_grad=True)
+    weight, bias = (torch.randn(shape[1], dtype=torch.float64, generator=drawn, requires_grad=True) for _ in range(2))
+
+    def normalised(x, weight, bias):
+        with TwiceDifferentiable():
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=0.1)
+
+    assert type(normalised(x, weight, bias).grad_fn).__name__ == "_BatchNormBackward"
+    torch.testing.assert_close(
+        normalised(x, weight, bias), F.batch_norm(x, None, None, weight, bias, training=True, eps=0.1)
+    )
+    assert torch.autograd.gradcheck(normalised, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(normalised, (x, weight, bias))
+
+
+def test_a_graph_that_is_differentiated_twice_moves_running_statistics_as_torch_does():
+    norm, images = torch.nn.BatchNorm2d(3), torch.randn(4, 3, 2, 2)
+    other = copy.deepcopy(norm)
+    with TwiceDifferentiable():
+        found = norm(images)
+    torch.testing.assert_close(found, other(images))
+    assert torch.equal(norm.running_mean, other.running_mean) and torch.equal(norm.running_var, other.running_var)

@@ -46,8 +46,8 @@ class LinearCall:
     """
 
     operation: Callable
-    input: Tensor
-    weight: Tensor
+    input: Tensor | None
+    weight: Tensor | None
     bias: Tensor | None
     options: dict[str, Any]
 
@@ -56,6 +56,10 @@ class LinearCall:
         names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
         given = {**dict(zip(names, arguments, strict=False)), **options}
         return cls(operation, given.pop("input"), given.pop("weight"), given.pop("bias", None), given)
+
+    def without_tensors(self) -> LinearCall:
+        """The operation and its options alone, for a graph that saves the tensors itself."""
+        return LinearCall(self.operation, None, None, None, self.options)
 
     def at(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same operation on other tensors."""
@@ -198,7 +202,7 @@ class _KnownOutput(torch.autograd.Function):
     @staticmethod
     def forward(ctx, input, weight, bias, call: LinearCall, output: Tensor) -> Tensor:
         ctx.save_for_backward(input, weight)
-        ctx.call = LinearCall(call.operation, None, None, None, call.options)  # without its tensors: they are saved
+        ctx.call = call.without_tensors()
         ctx.bias_dtype = None if bias is None else bias.dtype
         return output.view_as(output)
 

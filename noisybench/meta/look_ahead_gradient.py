@@ -41,16 +41,16 @@ def look_ahead_gradient(
 
     Args:
         model: the network, in the mode the passes are to run in.
-        forward: the batch's forward pass at θ. For ``hessian="shared-graph"`` it must have run inside
-            :func:`~noisybench.meta.plain_attention`, since fused attention has no second derivative.
+        forward: the batch's forward pass at θ, for ``hessian="shared-graph"`` with a graph that has second derivatives
+            (``noisy_forward(..., twice=True)``).
         label_sets: M×N×C, rows sum to 1; the inner losses are mean cross-entropies against them.
         outer_loss: J, from N×C logits of the same images at θ_m to a scalar.
         inner_lr: α.
         order: ``second`` is exact. ``first`` leaves α H_m v_m out. ``mean-label`` replaces the M products by one, along
             the mean of the v_m at the mean label: exact in the part of H that does not depend on labels.
-        hessian: both are exact. ``shared-graph`` differentiates each m's step again, through one forward graph for all
-            m and one backward graph at a time; ``forward-over-reverse`` builds no second-order graph but repeats the
-            forward pass for each m.
+        hessian: both are exact. ``shared-graph`` differentiates all M steps again by one backward pass, through one
+            forward graph and M backward graphs: the part of the way that the sets share is gone once.
+            ``forward-over-reverse`` builds no second-order graph but repeats the forward pass for each m: less memory.
         average: combines each process's gradients into those of the global batch. The returned gradient is this
             process's part, still to be averaged.
     """
@@ -68,6 +68,7 @@ def look_ahead_gradient(
 
     total = [torch.zeros_like(weight) for weight in weights]
     total_loss = torch.zeros((), device=forward.logits.device, dtype=forward.logits.dtype)
+    steps, directions = [], []
     for labels in label_sets:
         with torch.enable_grad():
             inner = F.cross_entropy(forward.logits, labels)
@@ -81,10 +82,13 @@ def look_ahead_gradient(
             v = list(torch.autograd.grad(outer, moved, materialize_grads=True))
         total_loss += outer.detach()
         torch._foreach_add_(total, v)
-        if order == "second":
-            v = average(v)
-            curved = _again(step, weights, v) if own_graph else product(labels, v)
-            torch._foreach_add_(total, curved, alpha=-inner_lr)
+        if own_graph:
+            steps += step
+            directions += average(v)
+        elif order == "second":
+            torch._foreach_add_(total, product(labels, average(v)), alpha=-inner_lr)
+    if own_graph:
+        torch._foreach_add_(total, _again(steps, weights, directions), alpha=-inner_lr)
     if order == "mean-label":
         # M times the product along the mean of the v_m is the product along their sum.
         torch._foreach_add_(total, product(label_sets.mean(0), average(total)), alpha=-inner_lr)
@@ -92,8 +96,8 @@ def look_ahead_gradient(
     return dict(zip(names, total, strict=True)), total_loss / len(label_sets)
 
 
-def _again(step: tuple[Tensor, ...], weights: list[Tensor], direction: list[Tensor]) -> list[Tensor]:
-    """∇θ Σ <step, direction>, through the step's own graph."""
-    reached = [(gradient, along) for gradient, along in zip(step, direction, strict=True) if gradient.requires_grad]
+def _again(steps: list[Tensor], weights: list[Tensor], directions: list[Tensor]) -> list[Tensor]:
+    """∇θ Σ <step, direction>, through the steps' own graphs."""
+    reached = [(gradient, along) for gradient, along in zip(steps, directions, strict=True) if gradient.requires_grad]
     gradients, directions = zip(*reached, strict=True)
     return list(torch.autograd.grad(gradients, weights, directions, retain_graph=True, materialize_grads=True))

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from noisybench.meta.known_outputs import GraphReplay, Output, Recorder, TangentReplay
+from noisybench.meta.twice import TwiceDifferentiable
 
 Weights = dict[str, Tensor]
 
@@ -45,6 +46,7 @@ def noisy_forward(
     update_buffers: bool = True,
     features: bool = False,
     keep_outputs: bool = False,
+    twice: bool = False,
 ) -> NoisyForward:
     """Run the noisy batch through the model once, in whatever mode the model is in.
 
@@ -55,12 +57,16 @@ def noisy_forward(
         features: keep the classifier's input (the ``head`` engine needs it).
         keep_outputs: keep the outputs of linear operations: :func:`logits_along` is then spared a third of its work,
             and :func:`logits_again` gives the logits with a new graph once the first one is used up.
+        twice: build a graph that has second derivatives, and cheap ones (:mod:`noisybench.meta.twice`).
     """
     weights = trainable(model)
     random_state = _random_state(images)
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(classifier_inputs(model)) if features else []
         recorder = stack.enter_context(Recorder()) if keep_outputs else None
+        if twice:
+            stack.enter_context(plain_attention())
+            stack.enter_context(TwiceDifferentiable())
         logits = model(images) if update_buffers else functional_logits(model, weights, images)
     outputs = None if recorder is None else recorder.outputs
     return NoisyForward(images, logits, weights, kept[0].detach() if features else None, random_state, outputs)

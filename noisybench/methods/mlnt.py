@@ -16,7 +16,7 @@ from torch import Tensor
 from noisybench.config import Fraction, NonNegative, Positive
 from noisybench.data.loader import Batch, Pass
 from noisybench.errors import UserError
-from noisybench.meta import NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward, plain_attention
+from noisybench.meta import NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
 from noisybench.meta.look_ahead_gradient import HessianEngine, Order
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.methods.ema import frozen_copy, update_ema
@@ -59,7 +59,7 @@ class MLNT(Method):
     Settings = MLNTSettings
     settings: MLNTSettings
     heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
-    forward_equivalents: ClassVar[float] = 115.0  # of a meta step with the default settings; build() counts the run's
+    forward_equivalents: ClassVar[float] = 97.0  # of a meta step with the default settings; build() counts the run's
 
     def build(self) -> None:
         super().build()
@@ -69,10 +69,12 @@ class MLNT(Method):
                 f"method.iterations: {self.settings.iterations} meta phases do not fit into the {remaining} epochs "
                 "after warm-up; give more epochs or fewer iterations"
             )
-        # Forward, backward, teacher, features; per label set g (2) and v (3); each product H·v (6).
+        # Forward, backward, teacher, features; per label set g (2) and v (3). The products H·v: through the graph that
+        # all sets share, 4 each and 2 together; by forward over reverse, 3 for the gradient and 6 for its tangent.
         sets = self.settings.label_sets
         products = {"second": sets, "first": 0, "mean-label": 1}[self.settings.order]
-        self.forward_equivalents = 5.0 + 5.0 * sets + 6.0 * products
+        shared = self.settings.order == "second" and self.settings.hessian == "shared-graph"
+        self.forward_equivalents = 5.0 + 5.0 * sets + (4.0 * sets + 2.0 if shared else 9.0 * products)
         self.teacher = frozen_copy(self.network)
         self.mentor = frozen_copy(self.network)
         self.keep = torch.ones(len(self.context.given_labels), dtype=torch.bool, device=self.context.device)
@@ -124,8 +126,8 @@ class MLNT(Method):
             return StepOutput(loss, logits)
 
         # 1. One forward pass; its graph serves cross-entropy and all M look-aheads.
-        with plain_attention():
-            forward = noisy_forward(self.network, batch.images)
+        shared_graph = self.settings.order == "second" and self.settings.hessian == "shared-graph"
+        forward = noisy_forward(self.network, batch.images, twice=shared_graph)
         loss = F.cross_entropy(forward.logits, batch.labels)
 
         # 2. The gradient of the disagreement with the teacher after a step on each synthetic label set.
