@@ -79,6 +79,8 @@ def look_ahead_tangent(
     if engine == "head":
         return _head_tangent(model, forward, inner_loss, meta_images, meta_loss, inner_lr, average, average_meta)
     ahead = _step_ahead(forward, inner_loss, inner_lr, average)
+    if engine == "jvp" and forward.primals is not None:
+        forward.primals.drop()  # the meta batch's graph takes their place; the product below puts them back
     buffers = copied_buffers(model)
     loss = meta_loss(functional_logits(model, ahead, meta_images, buffers=buffers))
     direction = dict(zip(ahead, average_meta(_gradients(loss, ahead)), strict=True))

@@ -12,6 +12,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from noisybench.meta.primals import Primals
+
 Weights = dict[str, Tensor]
 
 
@@ -25,6 +27,7 @@ class NoisyForward:
         weights: the trainable parameters by name, as they were used.
         features: N×D, detached input of the classifier; only where it was asked for.
         random_state: the generators' states before the pass, so that a later pass draws the same dropout masks.
+        primals: what the pass computed, for its tangent; only where it was asked for.
     """
 
     images: Tensor
@@ -32,10 +35,11 @@ class NoisyForward:
     weights: Weights
     features: Tensor | None
     random_state: list[Tensor]
+    primals: Primals | None = None
 
 
 def noisy_forward(
-    model: nn.Module, images: Tensor, *, update_buffers: bool = True, features: bool = False
+    model: nn.Module, images: Tensor, *, update_buffers: bool = True, features: bool = False, tangent: bool = False
 ) -> NoisyForward:
     """Run the noisy batch through the model once, in whatever mode the model is in.
 
@@ -44,13 +48,17 @@ def noisy_forward(
         images: the batch.
         update_buffers: let the pass move BatchNorm's running statistics, as a training step does.
         features: keep the classifier's input (the ``head`` engine needs it).
+        tangent: record the pass, so that :func:`logits_along` is faster (the ``jvp`` engine).
     """
     weights = trainable(model)
     random_state = _random_state(images)
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(classifier_inputs(model)) if features else []
+        primals = Primals() if tangent else None
+        if primals is not None:
+            stack.enter_context(primals.recorded())
         logits = model(images) if update_buffers else functional_logits(model, weights, images)
-    return NoisyForward(images, logits, weights, kept[0].detach() if features else None, random_state)
+    return NoisyForward(images, logits, weights, kept[0].detach() if features else None, random_state, primals)
 
 
 def trainable(model: nn.Module) -> Weights:
@@ -80,8 +88,10 @@ def logits_along(model: nn.Module, forward: NoisyForward, direction: Weights) ->
     """ȯ = J_θ o · v (N×C): the derivative of the noisy batch's logits along a direction in weight space.
 
     One Jacobian-vector product in forward mode, at the weights and dropout masks of ``forward``. No graph is built.
+    Where ``forward`` was recorded, its convolutions and linear layers are not computed again.
     """
-    with torch.no_grad(), forward_ad.dual_level(), plain_attention(), replayed(forward):
+    recorded = contextlib.nullcontext() if forward.primals is None else forward.primals.replayed()
+    with torch.no_grad(), forward_ad.dual_level(), plain_attention(), replayed(forward), recorded:
         duals = {
             name: forward_ad.make_dual(weight.detach(), direction[name].to(weight.dtype))
             for name, weight in forward.weights.items()
