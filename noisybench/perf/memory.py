@@ -58,30 +58,34 @@ class LiveStorages(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
-def peak_bytes(action: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> int:
+def peak_bytes(action: Callable[[], object], held: Callable[[], Iterable[Tensor]], device: torch.device) -> int:
     """The most bytes that an action needs at once: the tensors it starts from, and those it makes.
 
     Args:
         action: runs once.
-        held: tensors that are there before: networks, the optimizer's and the method's state, the batch.
+        held: gives the tensors that are there before: networks, the optimizer's and the method's state, the batch.
+            Called once, so that nobody but their owner keeps them alive during the action.
         device: whose memory counts.
     """
     tracker = LiveStorages(device)
-    tracker.watch(held)
+    tracker.watch(held())
     with tracker:
         action()
     return tracker.peak
 
 
-def peak_allocated_bytes(action: Callable[[], object], held: Iterable[Tensor], device: torch.device) -> int:
+def peak_allocated_bytes(
+    action: Callable[[], object], held: Callable[[], Iterable[Tensor]], device: torch.device
+) -> int:
     """The same by CUDA's caching allocator, which sees workspaces too.
 
     Other networks may lie on the device: what was allocated before is replaced by the tensors that the action holds.
     """
-    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in held if tensor.is_cuda}
+    storages = (tensor.untyped_storage() for tensor in held() if tensor.is_cuda)
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     action()
     torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before + sum(storages.values())
+    return torch.cuda.max_memory_allocated(device) - before + sum(sizes.values())

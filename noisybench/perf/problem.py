@@ -182,17 +182,17 @@ class Problem:
         return batches
 
 
-def in_channels_last(batch: Batch) -> Batch:
-    """The same batch with its images laid out channels last."""
+def laid_out(batch: Batch, layout: torch.memory_format) -> Batch:
+    """The same batch with all its images in one layout."""
 
     def turned(images: Tensor | None) -> Tensor | None:
-        return None if images is None else images.contiguous(memory_format=torch.channels_last)
+        return None if images is None else images.contiguous(memory_format=layout)
 
     return replace(
         batch,
         views=[turned(view) for view in batch.views],
         meta_images=turned(batch.meta_images),
-        paired=None if batch.paired is None else in_channels_last(batch.paired),
+        paired=None if batch.paired is None else laid_out(batch.paired, layout),
     )
 
 

@@ -18,8 +18,8 @@ def print_records(records: list[Record], console: Console) -> None:
     """Print tables, and what they were measured on."""
     for table in record_tables(records):
         drawn = Table(title=escape(table.title), title_justify="left", box=box.SIMPLE)
-        for number, column in enumerate(table.columns):
-            drawn.add_column(escape(column), justify="right" if number else "left")
+        for column in table.columns:
+            drawn.add_column(escape(column), justify="left" if column == table.columns[0] else "right")
         for row in table.rows:
             drawn.add_row(*map(escape, row))
         console.print(drawn)

@@ -104,4 +104,4 @@ def _warm_up(subject: Subject | Bare, device: torch.device) -> str | None:
 
 def _largest(subject: Subject | Bare, count, device: torch.device) -> float:
     """The most that one step on any of the batches needs."""
-    return float(max(count(subject.step, subject.held(), device) for _ in range(BATCHES)))
+    return float(max(count(subject.step, subject.held, device) for _ in range(BATCHES)))

@@ -17,7 +17,7 @@ from noisybench.config import merge, parse_override
 from noisybench.errors import UserError, unknown_name
 from noisybench.methods.context import build_optimizer
 from noisybench.perf.bare import bare_step
-from noisybench.perf.problem import EPOCHS, Problem, Size, batch_tensors, in_channels_last
+from noisybench.perf.problem import EPOCHS, Problem, Size, batch_tensors, laid_out
 from noisybench.perf.references import AuthorsMSLG, OfficialMLNT
 
 REFERENCES = {("mslg", "double-backward"): AuthorsMSLG, ("mlnt", "official"): OfficialMLNT}
@@ -100,7 +100,8 @@ class Subject:
         variant: what it is.
         size: of the problem.
         device: where it trains.
-        channels_last: lay networks and images out so.
+        channels_last: lay networks and images out so, else contiguously (the loader's layout depends on whether it
+            crops).
         compiled: compile the networks (``nn.Module.compile``).
         precision: ``bf16`` runs every step under autocast.
 
@@ -123,8 +124,7 @@ class Subject:
         self.batches = self.problem.last_phase(BATCHES)
         for module in self._modules():
             _arrange(module, channels_last=channels_last, compiled=compiled)
-        if channels_last:
-            self.batches = [in_channels_last(batch) for batch in self.batches]
+        self.batches = [laid_out(batch, _layout(channels_last)) for batch in self.batches]
         self._taken = 0
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
         stepper = self.method
@@ -159,7 +159,7 @@ class Bare:
         self.network = copy.deepcopy(ce.method.network)
         _arrange(self.network, channels_last=channels_last, compiled=compiled)
         self.optimizer = build_optimizer(ce.problem.config.optimizer, self.network.parameters())
-        layout = torch.channels_last if channels_last else torch.contiguous_format
+        layout = _layout(channels_last)
         self._batches = [(batch.images.contiguous(memory_format=layout), batch.labels) for batch in ce.batches]
         self._taken = 0
         self._autocast = torch.autocast(ce.problem.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -176,6 +176,10 @@ class Bare:
         state = [leaf for leaf in tree_leaves(self.optimizer.state_dict()) if isinstance(leaf, Tensor)]
         own = [*self.network.parameters(), *self.network.buffers(), *_gradients([self.network])]
         return [*own, *state, *self._batches[self._taken % len(self._batches)]]
+
+
+def _layout(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _arrange(module: nn.Module, *, channels_last: bool, compiled: bool) -> None:

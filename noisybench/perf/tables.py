@@ -15,30 +15,48 @@ UNITS: dict[str, Callable[[float], str]] = {
 
 
 def record_tables(records: list[Record]) -> list[TextTable]:
-    """One table for all that was measured side by side: a row for each thing, columns for its quantities."""
+    """What was measured side by side: a row for each thing, columns for its quantities.
+
+    Groups of one command that differ in their setup alone share a table, with columns for what differs.
+    """
     groups: dict[tuple, list[Record]] = {}
     for record in records:
-        groups.setdefault((record.part, record.hardware, tuple(record.setup.items())), []).append(record)
-    return [_table(group) for group in groups.values()]
+        setup = tuple(sorted(record.setup.items()))
+        groups.setdefault((record.part, record.hardware, setup), []).append(record)
+    alike: dict[tuple, list[list[Record]]] = {}
+    for (part, machine, _), group in groups.items():
+        names, quantities = _names(group), _quantities(group)
+        alike.setdefault((part, machine, tuple(names), tuple(quantities)), []).append(group)
+    return [_table(same) for same in alike.values()]
 
 
-def _table(group: list[Record]) -> TextTable:
-    quantities = list(dict.fromkeys(record.quantity for record in group))
-    found = {(record.name, record.quantity): record for record in group}
-    over = {
-        quantity: sorted({r.baseline for r in group if r.quantity == quantity and r.baseline})
-        for quantity in quantities
-    }
-    columns = [group[0].part]
+def _names(group: list[Record]) -> list[str]:
+    return list(dict.fromkeys(record.name for record in group))
+
+
+def _quantities(group: list[Record]) -> list[str]:
+    return list(dict.fromkeys(record.quantity for record in group))
+
+
+def _table(groups: list[list[Record]]) -> TextTable:
+    first = groups[0][0]
+    everywhere = dict(sorted(first.setup.items()))
+    differing = [name for name in everywhere if any(group[0].setup[name] != first.setup[name] for group in groups)]
+    quantities = _quantities(groups[0])
+    columns, over = [*differing, first.part], {}
     for quantity in quantities:
+        over[quantity] = sorted({r.baseline for r in groups[0] if r.quantity == quantity and r.baseline is not None})
         columns += [quantity, f"× {over[quantity][0]}" if len(over[quantity]) == 1 else "ratio"]
     rows = []
-    for name in dict.fromkeys(record.name for record in group):
-        row = [name]
-        for quantity in quantities:
-            row += _cells(found.get((name, quantity)), named=len(over[quantity]) > 1)
-        rows.append(row)
-    return TextTable(_title(group[0]), columns, rows)
+    for group in groups:
+        found = {(record.name, record.quantity): record for record in group}
+        for name in _names(group):
+            row = [*(str(group[0].setup[each]) for each in differing), name]
+            for quantity in quantities:
+                row += _cells(found.get((name, quantity)), named=len(over[quantity]) > 1)
+            rows.append(row)
+    setup = ", ".join(f"{name} {value}" for name, value in everywhere.items() if name not in differing)
+    return TextTable(f"{first.part}: {setup}", columns, rows)
 
 
 def _cells(record: Record | None, *, named: bool) -> list[str]:
@@ -54,16 +72,11 @@ def _cells(record: Record | None, *, named: bool) -> list[str]:
     return [text, f"{record.ratio:.3f} × {record.baseline}" if named else f"{record.ratio:.3f}"]
 
 
-def _title(record: Record) -> str:
-    setup = ", ".join(f"{name} {value}" for name, value in record.setup.items())
-    return f"{record.part}: {setup}"
-
-
 def hardware_line(record: Record) -> str:
     """What a record was measured on, as one line."""
     machine = record.hardware
     on = f"{machine.gpu}; " if machine.gpu else ""
     return (
-        f"{on}{machine.cpu}, {machine.cores} cores, {machine.threads} threads; torch {machine.torch}; {machine.date}; "
-        f"load {machine.load:g}"
+        f"{on}{machine.cpu}, cores: {machine.cores}, threads: {machine.threads}; torch {machine.torch}; "
+        f"{machine.date}; load {machine.load:g}"
     )
