@@ -11,7 +11,7 @@ from noisybench.perf.hardware import hardware
 from noisybench.perf.memory import peak_allocated_bytes, peak_bytes
 from noisybench.perf.problem import Size
 from noisybench.perf.records import Record, make_records
-from noisybench.perf.subjects import BATCHES, Bare, Subject, Variant
+from noisybench.perf.subjects import Bare, Subject, Variant
 from noisybench.perf.timing import interleaved, wait_for
 
 WARMUP = 3  # steps: lazy state, autotuning and compilation are over, and MLNT's ramp has begun
@@ -83,10 +83,13 @@ def measure_steps(
     times = interleaved(steps, device, repeats=repeats, burst=burst)
     records = make_records("steps", "step time", "s", times, baselines, setup, machine)
     if not compiled:  # compiled regions are one operator to the counter
-        peaks = {name: [_largest(subject, peak_bytes, device)] for name, subject in subjects.items()}
+        peaks = {name: [float(peak_bytes(subject.step, subject.held, device))] for name, subject in subjects.items()}
         records += make_records("steps", "peak memory", "bytes", peaks, baselines, setup, machine)
     if device.type == "cuda":
-        peaks = {name: [_largest(subject, peak_allocated_bytes, device)] for name, subject in subjects.items()}
+        peaks = {
+            name: [float(peak_allocated_bytes(subject.step, subject.held, device))]
+            for name, subject in subjects.items()
+        }
         records += make_records("steps", "allocated memory", "bytes", peaks, baselines, setup, machine)
     return Measured(records, failed)
 
@@ -100,8 +103,3 @@ def _warm_up(subject: Subject | Bare, device: torch.device) -> str | None:
     except Exception as error:
         return f"{type(error).__name__}: {one_line(error)}"[:300]
     return None
-
-
-def _largest(subject: Subject | Bare, count, device: torch.device) -> float:
-    """The most that one step on any of the batches needs."""
-    return float(max(count(subject.step, subject.held, device) for _ in range(BATCHES)))
