@@ -32,7 +32,7 @@ Json = Annotated[Path | None, typer.Option("--json", help="Append the records to
 
 @app.command(
     help="Step time and peak memory of methods, and of MSLG's engines, over a bare hand-written cross-entropy step. "
-    "Exit code 1 if something does not run.",
+    "Exit code 1 if something cannot be measured.",
     epilog="Example: noisybench perf steps --model noisybench_resnet18 --methods ce,mslg,'mlnt[order=first]'",
 )
 def steps(
@@ -75,7 +75,7 @@ def steps(
     )
     _give(found.records, file)
     for name, reason in found.failed.items():
-        print(f"{name} does not run so: {reason}")
+        print(f"not measured: {name}: {reason}")
     if found.failed:
         raise typer.Exit(1)
 

@@ -249,6 +249,28 @@ def test_steps_prints_and_files_what_it_measured(cli, tmp_path):
     assert ce.baseline == "bare CE, channels last" and ce.setup["precision"] == "bf16"
 
 
+def test_what_cannot_be_measured_is_told_and_the_rest_is_filed(cli, tmp_path, monkeypatch):
+    file = tmp_path / "perf.json"
+
+    def failing_step(self, batch):
+        raise RuntimeError("not in this way")
+
+    def failing_count(*arguments):
+        raise RuntimeError("cannot be\ncounted")
+
+    monkeypatch.setattr("noisybench.methods.mslg.MSLG.training_step", failing_step)
+    monkeypatch.setattr("noisybench.perf.steps.peak_bytes", failing_count)
+    options = (*TINY, "--methods", "ce,mslg", "--engines", "jvp", "--repeats", "1", "--json", file)
+    code, out, _ = cli("perf", "steps", *options)
+    assert code == 1 and "not measured: mslg: RuntimeError: not in this way\n" in out
+    assert "not measured: peak memory of ce: RuntimeError: cannot be counted\n" in out
+    assert [(r.name, r.quantity) for r in read_records(file)] == [
+        ("bare CE", "step time"),
+        ("bare CE, channels last", "step time"),
+        ("ce", "step time"),
+    ]
+
+
 def test_loaders_and_epoch_print_and_file_what_they_measured(cli, tmp_path):
     file = tmp_path / "loaders.json"
     code, out, err = cli("perf", "loaders", "--images", "64", "--workers", "0", "--repeats", "2", "--json", file)

@@ -25,7 +25,7 @@ class Measured:
 
     Attributes:
         records: of everything that runs.
-        failed: the reason by name, of what does not.
+        failed: the reason by name, of what does not run or cannot be counted.
     """
 
     records: list[Record]
@@ -82,15 +82,18 @@ def measure_steps(
     steps = {name: subject.step for name, subject in subjects.items()}
     times = interleaved(steps, device, repeats=repeats, burst=burst)
     records = make_records("steps", "step time", "s", times, baselines, setup, machine)
-    if not compiled:  # compiled regions are one operator to the counter
-        peaks = {name: [float(peak_bytes(subject.step, subject.held, device))] for name, subject in subjects.items()}
-        records += make_records("steps", "peak memory", "bytes", peaks, baselines, setup, machine)
+    counters = {} if compiled else {"peak memory": peak_bytes}  # compiled regions are one operator to the counter
     if device.type == "cuda":
-        peaks = {
-            name: [float(peak_allocated_bytes(subject.step, subject.held, device))]
-            for name, subject in subjects.items()
-        }
-        records += make_records("steps", "allocated memory", "bytes", peaks, baselines, setup, machine)
+        counters["allocated memory"] = peak_allocated_bytes
+    for quantity, count in counters.items():
+        peaks = {}
+        for name, subject in subjects.items():
+            try:
+                peaks[name] = [float(count(subject.step, subject.held, device))]
+            except Exception as error:  # forward-mode derivatives under autocast do not go through a dispatch mode
+                failed[f"{quantity} of {name}"] = _reason(error)
+        over = {name: baselines[name] if baselines[name] in peaks else None for name in peaks}
+        records += make_records("steps", quantity, "bytes", peaks, over, setup, machine)
     return Measured(records, failed)
 
 
@@ -101,5 +104,9 @@ def _warm_up(subject: Subject | Bare, device: torch.device) -> str | None:
             subject.step()
         wait_for(device)
     except Exception as error:
-        return f"{type(error).__name__}: {one_line(error)}"[:300]
+        return _reason(error)
     return None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"[:300]
