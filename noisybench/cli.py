@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noisybench import cli_bench, cli_data, cli_leaderboard, cli_noise
+from noisybench import cli_bench, cli_data, cli_leaderboard, cli_noise, cli_perf
 from noisybench.errors import ProcessLost, RunStopped, SaidElsewhere, UserError
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ _listing("models", "models (noisybench's own; --model takes any timm name too)")
 _listing("noises", "noise models")
 app.add_typer(cli_noise.app, name="noise")
 app.add_typer(cli_bench.app, name="bench")
+app.add_typer(cli_perf.app, name="perf")
 
 
 @app.command(

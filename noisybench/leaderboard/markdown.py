@@ -26,15 +26,16 @@ def board_markdown(standings: Standings) -> str:
         "records in `runs/`; open `index.html` for every selection rule, plots and the single runs.",
     ]
     for table in board_tables(standings, rule):
-        parts += [f"## {table.title}", _markdown(table)]
+        parts += [f"## {table.title}", markdown_table(table)]
     claims = claims_table(standings, rule)
     if claims is not None:
-        parts += [f"## {claims.title}", _markdown(claims)]
+        parts += [f"## {claims.title}", markdown_table(claims)]
     parts.append("\n".join(f"- {plain(line)}" for line in notes(standings, rule)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _markdown(table: TextTable) -> str:
+def markdown_table(table: TextTable) -> str:
+    """A table as Markdown; its title is not part of it."""
     lines = ["| " + " | ".join(plain(column) for column in table.columns) + " |"]
     lines.append("|" + "|".join(["---"] * len(table.columns)) + "|")
     lines += ["| " + " | ".join(plain(cell) for cell in row) + " |" for row in table.rows]

@@ -1,0 +1,205 @@
+"""`noisybench perf …`: how fast things are, beside what they are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from noisybench.errors import UserError
+
+if TYPE_CHECKING:
+    from noisybench.perf.problem import Size
+    from noisybench.perf.records import JsonFile, Record
+
+app = typer.Typer(
+    help="Measure speed and memory beside what they are compared with: taken in turns within one process, medians "
+    "with quartiles.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[str, typer.Option(help="Any timm name.")]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Images of a step. [default: 128; 32 above 64×64 pixels]")]
+Classes = Annotated[int, typer.Option(min=2, help="Classes.")]
+ImageSize = Annotated[int | None, typer.Option(min=4, help="Side in pixels. [default: the model's]")]
+Repeats = Annotated[int, typer.Option(min=1, help="Measurements of each.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of one operator. [default: torch's]")]
+Json = Annotated[Path | None, typer.Option("--json", help="Append the records to this file.")]
+
+
+@app.command(
+    help="Step time and peak memory of methods, and of MSLG's engines, over a bare hand-written cross-entropy step. "
+    "Exit code 1 if something cannot be measured.",
+    epilog="Example: noisybench perf steps --model noisybench_resnet18 --methods ce,mslg,'mlnt[order=first]'",
+)
+def steps(
+    model: Model = "noisybench_cnn8",
+    batch_size: BatchSize = None,
+    classes: Classes = 10,
+    image_size: ImageSize = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Names separated by commas, with settings as in mslg[kappa=2;engine=head]. [default: all]"),
+    ] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(help="Of plain mslg: jvp,head,finite-difference,double-backward (the authors'). [default: all]"),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 (autocast).")] = "fp32",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Lay networks and images out so.")] = False,
+    repeats: Repeats = 20,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = None,
+) -> None:
+    if precision not in ("fp32", "bf16"):
+        raise UserError(f"--precision {precision}: choose fp32 or bf16")
+    from noisybench.perf.hardware import measuring_device
+    from noisybench.perf.records import JsonFile
+    from noisybench.perf.steps import measure_steps
+    from noisybench.perf.subjects import variants
+
+    file, measured_on, chosen = JsonFile(json), measuring_device(device, threads), variants(methods, engines)
+    found = measure_steps(
+        chosen,
+        _size(model, batch_size, classes, image_size),
+        measured_on,
+        repeats=repeats,
+        precision=precision,
+        compiled=compiled,
+        channels_last=channels_last,
+    )
+    _give(found.records, file)
+    for name, reason in found.failed.items():
+        print(f"not measured: {name}: {reason}")
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command(
+    help="Samples per second of the resident and the streaming loader, over torchvision's transforms on PIL images in "
+    "a DataLoader: 32×32 images, random crop, flip, normalisation.",
+    epilog="Example: noisybench perf loaders --workers 0,2,8 --json perf.json",
+)
+def loaders(
+    images: Annotated[int, typer.Option(min=10, help="Images of a pass.")] = 10_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images of a batch.")] = 128,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N,N…", help="Numbers of worker processes. [default: 0 and the cores]")
+    ] = None,
+    repeats: Repeats = 5,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = None,
+) -> None:
+    counts = None if workers is None else _numbers("--workers", workers, least=0)
+    from noisybench.data.feed import usable_cores
+    from noisybench.perf.hardware import measuring_device
+    from noisybench.perf.loaders import measure_loaders
+    from noisybench.perf.records import JsonFile
+
+    file, measured_on = JsonFile(json), measuring_device(device, threads)
+    counts = counts or [0, usable_cores()]
+    _give(measure_loaders(measured_on, images=images, batch_size=batch_size, workers=counts, repeats=repeats), file)
+
+
+@app.command(
+    help="An epoch of cross-entropy as a run trains it, over a bare loop with the same pixels and augmentation.",
+    epilog="Example: noisybench perf epoch --images 10000 --repeats 5",
+)
+def epoch(
+    model: Model = "noisybench_cnn8",
+    images: Annotated[int, typer.Option(min=10, help="Images of an epoch.")] = 2_560,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    repeats: Repeats = 5,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = None,
+) -> None:
+    from noisybench.perf.epoch import measure_epoch
+    from noisybench.perf.hardware import measuring_device
+    from noisybench.perf.records import JsonFile
+
+    file, measured_on = JsonFile(json), measuring_device(device, threads)
+    records = measure_epoch(_size(model, batch_size, 10, image_size, rows=images), measured_on, repeats=repeats)
+    _give(records, file)
+    ratio = next(record.ratio for record in records if record.ratio is not None)
+    print(f"overhead of the framework: {100 * (ratio - 1):+.1f} %")
+
+
+@app.command(
+    help="MSLG's label rows and step over the size of the train set, and its step over batch sizes and classes.",
+    epilog="Example: noisybench perf scaling --rows 10000,100000,1000000 --classes 100",
+)
+def scaling(
+    model: Model = "noisybench_cnn8",
+    rows: Annotated[str, typer.Option(metavar="N,N…", help="Rows of the train set.")] = "10000,100000,1000000",
+    batch_size: BatchSize = None,
+    classes: Classes = 100,
+    batch_sizes: Annotated[str, typer.Option(metavar="N,N…", help="Batch sizes to compare.")] = "32,64,128,256",
+    class_counts: Annotated[str, typer.Option(metavar="N,N…", help="Numbers of classes to compare.")] = "10,100,1000",
+    image_size: ImageSize = None,
+    repeats: Repeats = 10,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = None,
+) -> None:
+    row_counts = _numbers("--rows", rows, least=1)
+    batches = _numbers("--batch-sizes", batch_sizes, least=2)
+    counts = _numbers("--class-counts", class_counts, least=2)
+    from noisybench.perf.hardware import hardware, measuring_device
+    from noisybench.perf.records import JsonFile
+    from noisybench.perf.scaling import measure_rows, measure_sizes
+
+    size = _size(model, batch_size, classes, image_size)
+    if min(row_counts) < max(size.batch_size, classes):
+        raise UserError(f"--rows {rows}: at least a batch of {size.batch_size} and one row for each class are needed")
+    file, measured_on = JsonFile(json), measuring_device(device, threads)
+    machine = hardware(measured_on)
+    records = measure_rows(size, measured_on, machine, rows=row_counts, repeats=repeats)
+    sizes = [_size(model, batch, classes, image_size) for batch in batches]
+    sizes += [_size(model, size.batch_size, count, image_size) for count in counts]
+    records += measure_sizes(list(dict.fromkeys(sizes)), measured_on, machine, repeats=repeats)
+    _give(records, file)
+
+
+def _numbers(option: str, text: str, *, least: int) -> list[int]:
+    """Numbers separated by commas."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: write whole numbers separated by commas") from error
+    if min(numbers) < least or len(set(numbers)) < len(numbers):
+        raise UserError(f"{option} {text}: write different numbers of at least {least}")
+    return numbers
+
+
+def _size(model: str, batch_size: int | None, classes: int, image_size: int | None, rows: int | None = None) -> Size:
+    from noisybench.perf.problem import BATCHES_HELD, Size, image_side
+
+    side = image_size or image_side(model)
+    batch = batch_size or (128 if side <= 64 else 32)
+    return Size(model, batch, classes, side, rows=rows or max(BATCHES_HELD * batch, classes))
+
+
+def _give(records: list[Record], file: JsonFile) -> None:
+    """Print what was found, then file it."""
+    from noisybench.perf.show import print_records
+    from noisybench.progress import console
+
+    print_records(records, console())
+    file.append(records)
+
+
+@app.command(help="Print the records of files as Markdown tables.", epilog="Example: noisybench perf report perf.json")
+def report(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Written by --json.")],
+) -> None:
+    from noisybench.perf.show import report as as_markdown
+
+    print(as_markdown(files))

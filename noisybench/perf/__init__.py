@@ -1,0 +1,1 @@
+"""`noisybench perf`: how long things take and what they need, always beside what they are compared with."""

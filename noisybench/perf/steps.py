@@ -1,0 +1,112 @@
+"""Time and peak memory of training steps, against a bare loop's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from noisybench.errors import UserError, one_line
+from noisybench.perf.hardware import hardware
+from noisybench.perf.memory import peak_allocated_bytes, peak_bytes
+from noisybench.perf.problem import Size
+from noisybench.perf.records import Record, make_records
+from noisybench.perf.subjects import Bare, Subject, Variant
+from noisybench.perf.timing import interleaved, wait_for
+
+WARMUP = 3  # steps: lazy state, autotuning and compilation are over, and MLNT's ramp has begun
+GPU_BURST = 10
+LAYOUTS = {False: "contiguous", True: "channels last"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found.
+
+    Attributes:
+        records: of everything that runs.
+        failed: the reason by name, of what does not run or cannot be counted.
+    """
+
+    records: list[Record]
+    failed: dict[str, str]
+
+
+def bare_name(channels_last: bool) -> str:
+    """The bare loop's name in a layout."""
+    return "bare CE, channels last" if channels_last else "bare CE"
+
+
+def measure_steps(
+    chosen: list[Variant],
+    size: Size,
+    device: torch.device,
+    *,
+    repeats: int,
+    precision: str = "fp32",
+    compiled: bool = False,
+    channels_last: bool = False,
+) -> Measured:
+    """Step time and peak memory of methods and of the bare loop in both layouts, interleaved.
+
+    Raises:
+        UserError: a method cannot be built.
+    """
+    how = {"compiled": compiled, "precision": precision}
+    machine = hardware(device)
+    ce = Subject(Variant("ce", "ce"), size, device)
+    subjects: dict[str, Subject | Bare] = {bare_name(last): Bare(ce, channels_last=last, **how) for last in LAYOUTS}
+    failed = {}
+    for variant in chosen:
+        subjects[variant.name] = Subject(variant, size, device, channels_last=channels_last, **how)
+    for name, subject in list(subjects.items()):
+        reason = _warm_up(subject, device)
+        if reason is not None:
+            failed[name] = reason
+            del subjects[name]
+    baseline = bare_name(channels_last)
+    if baseline in failed:
+        raise UserError(f"{baseline} does not run with this model: {failed[baseline]}")
+
+    setup = {
+        "model": size.model,
+        "batch": size.batch_size,
+        "classes": size.classes,
+        "image": size.side,
+        "precision": precision,
+        "compile": compiled,
+        "layout": LAYOUTS[channels_last],
+    }
+    baselines = {name: None if name == baseline else baseline for name in subjects}
+    burst = GPU_BURST if device.type == "cuda" else 1
+    steps = {name: subject.step for name, subject in subjects.items()}
+    times = interleaved(steps, device, repeats=repeats, burst=burst)
+    records = make_records("steps", "step time", "s", times, baselines, setup, machine)
+    counters = {} if compiled else {"peak memory": peak_bytes}  # compiled regions are one operator to the counter
+    if device.type == "cuda":
+        counters["allocated memory"] = peak_allocated_bytes
+    for quantity, count in counters.items():
+        peaks = {}
+        for name, subject in subjects.items():
+            try:
+                peaks[name] = [float(count(subject.step, subject.held, device))]
+            except Exception as error:  # forward-mode derivatives under autocast do not go through a dispatch mode
+                failed[f"{quantity} of {name}"] = _reason(error)
+        over = {name: baselines[name] if baselines[name] in peaks else None for name in peaks}
+        records += make_records("steps", quantity, "bytes", peaks, over, setup, machine)
+    return Measured(records, failed)
+
+
+def _warm_up(subject: Subject | Bare, device: torch.device) -> str | None:
+    """Take the first steps; the reason on one line if they fail: not everything runs compiled or in bf16."""
+    try:
+        for _ in range(WARMUP):
+            subject.step()
+        wait_for(device)
+    except Exception as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"[:300]
