@@ -27,6 +27,13 @@ class OneOf:
     def part(self, size):
         return slice(size * self.rank // self.size, size * (self.rank + 1) // self.size)
 
+    def part_of_batch(self, size, batch_size):
+        assert batch_size >= self.size
+        return self.part(size)
+
+    def end_batches(self):
+        self.rows = None
+
     def begin_batch(self, rows, size, meta_size):
         self.rows, self.share = rows, (rows.stop - rows.start) / size
 
@@ -97,6 +104,11 @@ def test_crop_is_pad_and_crop():
         top, left = int(fractions[i] * 5), int(fractions.flip(0)[i] * 5)
         expected = transforms.crop(transforms.pad(image, [2]), top, left, 8, 8)
         assert torch.equal(found[i], expected)
+    mirrored, upside_down = fractions < 0.4, fractions > 0.2
+    flipped = crop(images, 2, fractions, fractions.flip(0), mirrored=mirrored, upside_down=upside_down)
+    for i, image in enumerate(found):
+        image = image.flip(2) if mirrored[i] else image
+        assert torch.equal(flipped[i], image.flip(1) if upside_down[i] else image)
 
 
 def test_normalizer_is_mean_and_standard_deviation():

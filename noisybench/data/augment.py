@@ -40,13 +40,14 @@ class Augmenter:
         if not (config.crop_padding or config.horizontal_flip or config.vertical_flip):
             return images
         draws = self._table(occasion)[sample]
-        if config.crop_padding:
-            images = crop(images, config.crop_padding, draws[:, 0], draws[:, 1])
-        if config.horizontal_flip:
-            images = torch.where((draws[:, 2] < 0.5)[:, None, None, None], images.flip(3), images)
-        if config.vertical_flip:
-            images = torch.where((draws[:, 3] < 0.5)[:, None, None, None], images.flip(2), images)
-        return images
+        return crop(
+            images,
+            config.crop_padding,
+            draws[:, 0],
+            draws[:, 1],
+            mirrored=draws[:, 2] < 0.5 if config.horizontal_flip else None,
+            upside_down=draws[:, 3] < 0.5 if config.vertical_flip else None,
+        )
 
     def key(self, occasion: tuple[int, ...]) -> tuple:
         """Arguments of :func:`rng.key` for further draws of an occasion, before the sample."""
@@ -86,20 +87,41 @@ def strengthen(images: Tensor, sample: Tensor, key: tuple) -> Tensor:
     return torch.stack(strong)
 
 
-def crop(images: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:
-    """Zero-pad by ``padding`` and crop back to the old size at offsets given as fractions in [0, 1).
+def crop(
+    images: Tensor,
+    padding: int,
+    rows: Tensor,
+    columns: Tensor,
+    *,
+    mirrored: Tensor | None = None,
+    upside_down: Tensor | None = None,
+) -> Tensor:
+    """Zero-pad by ``padding``, crop back to the old size at offsets given as fractions in [0, 1), and flip.
 
     Args:
         images: N×C×H×W.
         rows, columns: N float, 0 is the top (left) most offset of 2·padding + 1.
+        mirrored, upside_down: N bool, which crops to flip; none if not given.
     """
-    height, width = images.shape[2:]
-    padded = F.pad(images, (padding,) * 4)
-    offsets = 2 * padding + 1
-    top = (rows * offsets).long()[:, None] + torch.arange(height, device=images.device)
-    left = (columns * offsets).long()[:, None] + torch.arange(width, device=images.device)
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[batch, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
+    count, channels, height, width = images.shape
+    device, offsets = images.device, 2 * padding + 1
+    if padding:
+        images = F.pad(images, (padding,) * 4)
+    tall, wide = images.shape[2:]
+
+    def places(fractions: Tensor, size: int, reversed_: Tensor | None) -> Tensor:
+        """N×size: where the crop's rows (columns) are in the padded image."""
+        place = torch.arange(size, device=device).expand(count, size)
+        if reversed_ is not None:
+            place = torch.where(reversed_[:, None], place.flip(1), place)
+        return (fractions * offsets).long()[:, None] + place
+
+    # Whole rows first, which are copied in one piece each; then columns.
+    top = places(rows, height, upside_down)
+    of_image = torch.arange(count * channels, device=device).view(count, channels, 1) * tall
+    kept = images.reshape(-1, wide).index_select(0, (of_image + top[:, None]).flatten())
+    left = places(columns, width, mirrored)[:, None, None].expand(count, channels, height, width)
+    return kept.view(count, channels, height, wide).gather(3, left)
 
 
 class Normalizer:

@@ -69,7 +69,7 @@ class ResidentPixels(PixelSource):
         self._files = files
 
     def fetch(self, rows: np.ndarray | Tensor) -> Tensor:
-        return self.tensor[torch.as_tensor(rows).to(self.tensor.device)]
+        return self.tensor.index_select(0, torch.as_tensor(rows).to(self.tensor.device))
 
     def take(self, rows: np.ndarray) -> ResidentPixels:
         return ResidentPixels(self.fetch(rows), None if self._files is None else self._files[rows])

@@ -59,4 +59,5 @@ def bare_epoch(
         each = torch.arange(len(rows), device=device)[:, None, None]
         images = padded[each, (top[:, None] + span)[:, :, None], (left[:, None] + span)[:, None, :]].permute(0, 3, 1, 2)
         images = torch.where((drawn[:, 2] < 0.5)[:, None, None, None], images.flip(3), images)
-        bare_step(network, optimizer, torch.addcmul(shift, images.float(), scale), labels[rows])
+        images = torch.addcmul(shift, images.float().contiguous(), scale)
+        bare_step(network, optimizer, images, labels[rows])
