@@ -96,6 +96,9 @@ class RunConfig(_Strict):
     mixed_precision: Literal["no", "bf16"] = Field(
         default="no", description="bf16: networks compute in bfloat16; weights, losses and label state stay float32"
     )
+    channels_last: bool = Field(
+        default=False, description="lay convolutions out channels last: often faster, with other rounding"
+    )
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1, description="images per step, over all processes")
     order: Literal["shuffled", "sequential"] = Field(
@@ -232,12 +235,19 @@ ENVIRONMENT_FIELDS = {
 }
 
 # Added when run ids were in use: left out of them at this value, so that no earlier id moves.
-LATER_FIELDS = {"mixed_precision": "no"}
+LATER_FIELDS = {"mixed_precision": "no", "channels_last": False}
+LATER_SETTINGS = {"mslg": {"meta_every": 1}}  # of methods
 
 
 def _science(config: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
-    return {name: value for name, value in kept.items() if name not in LATER_FIELDS or value != LATER_FIELDS[name]}
+    later = LATER_SETTINGS.get(config["method"], {})
+    kept["settings"] = _without_later(config["settings"], later)
+    return _without_later(kept, LATER_FIELDS)
+
+
+def _without_later(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:

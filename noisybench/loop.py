@@ -330,6 +330,7 @@ def build(
 
     # The method holds this function: it closes over plain values, not over the run's data and paths.
     model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
     arguments = {
         "num_classes": data.dataset.num_classes,
         "channels": card.channels,
@@ -339,7 +340,7 @@ def build(
     }
 
     def initialise(number: int):
-        network = create_network(model, **arguments, number=number)
+        network = create_network(model, **arguments, number=number).to(memory_format=layout)
         if synchronized:
             synchronize_batchnorm(network, world)
         return world.prepare(network) if mixed else network

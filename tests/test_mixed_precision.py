@@ -98,5 +98,6 @@ def test_what_precision_is_part_of_the_run_id():
     plain = RunConfig()
     assert "mixed_precision" not in plain.science() and "sync_batchnorm" not in plain.science()
     assert RunConfig(mixed_precision="bf16").run_id != plain.run_id == RunConfig(sync_batchnorm=True).run_id
+    assert "channels_last" not in plain.science() and RunConfig(channels_last=True).run_id != plain.run_id
     with pytest.raises(UserError, match="mixed_precision bf16 is for precision float32, not float64"):
         RunConfig(mixed_precision="bf16", precision="float64")

@@ -165,6 +165,23 @@ def test_suspicion_is_the_networks_odds_against_the_given_label(tmp_path):
     torch.testing.assert_close(found, ((1 - p) / p).log())
 
 
+def test_labels_move_at_every_second_step_only(tmp_path):
+    settings = {"warmup_epochs": 0, "meta_every": 2, "initial_gap": 3.0}
+    run_config = config(tmp_path / "run", settings=settings, batch_size=30, epochs=1)
+    record = noisybench.run(run_config)
+    store = load_checkpoint(checkpoints(tmp_path / "run" / "checkpoints")[-1])["method"]["store"]
+    given = torch.from_numpy(prepare(run_config).given_labels)
+    start = 3 * torch.nn.functional.one_hot(given, 10).to(store["label_logits"].dtype)
+    moved = (store["label_logits"] != start).any(dim=1)
+    for step, rows in enumerate(torch.arange(len(given)).split(30)):  # in file order
+        assert bool(moved[rows].all()) is (step % 2 == 0) and bool(moved[rows].any()) is (step % 2 == 0)
+    assert record.cost.forward_equivalents_per_step == 3 + 7 / 2
+    later = {"warmup_epochs": 0, "initial_gap": 3.0}
+    plain = config(tmp_path / "plain", settings=later)
+    assert plain.settings["meta_every"] == 1 and "meta_every" not in plain.science()["settings"]
+    assert plain.run_id != config(tmp_path / "plain", settings={**later, "meta_every": 2}).run_id
+
+
 def test_weights_hash_sees_every_bit():
     model = torch.nn.Linear(2, 2)
     before = weights_hash({"network": model})

@@ -7,13 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save
 
 import noisybench
 from noisybench import loop
+from noisybench.distributed import World
 from noisybench.errors import DamagedCheckpoint, UserError
 from noisybench.noise import NoiseArtifact
-from noisybench.prepare import prepare
+from noisybench.prepare import prepare, streams
 from noisybench.progress import Progress
 from noisybench.record import RunRecord, select
 from noisybench.state import checkpoints, load_checkpoint, save_checkpoint
@@ -111,7 +113,6 @@ def test_the_record_says_what_happened(tmp_path):
 
 def test_test_accuracy_is_the_share_of_right_predictions(tmp_path):
     from noisybench.models import create_network
-    from noisybench.prepare import streams
 
     run_config = config(tmp_path / "run", method="ce", settings={}, epochs=1)
     record = noisybench.run(run_config)
@@ -164,3 +165,20 @@ def test_checkpoints_refuse_damage(tmp_path):
 def test_default_output_is_named_by_what_it_is():
     name = str(loop.default_output(config(None)))
     assert name.startswith("runs/mslg-digits-symmetric-0.4-seed0-")
+
+
+def test_channels_last_changes_the_layout_and_nothing_but_rounding(tmp_path):
+    options = {"method": "mslg", "dataset": "synthetic", "precision": "float64", "epochs": 2}
+    runs = [
+        noisybench.run(noisybench.RunConfig(**options, channels_last=last, output=tmp_path / str(last)))
+        for last in (False, True)
+    ]
+    for name in ("loss", "test_accuracy"):
+        np.testing.assert_allclose(runs[0].curves[name], runs[1].curves[name], rtol=1e-9)
+    for last in (False, True):
+        run_config = noisybench.RunConfig(**options, channels_last=last)
+        data, device = prepare(run_config), torch.device("cpu")
+        sets = streams(run_config, data, device, torch.float64)
+        method, _ = loop.build(run_config, data, sets, World(Accelerator()), device, torch.float64)
+        weights = [p for p in method.network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+        assert weights and all(p.is_contiguous(memory_format=torch.channels_last) is last for p in weights)

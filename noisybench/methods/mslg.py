@@ -30,6 +30,9 @@ class MSLGSettings(Settings):
     initial_gap: Positive = Field(default=10.0, description="K: label logits start at K times the one-hot label")
     label_floor: NonNegative = Field(default=1e-10, description="ε in log(y + ε)")
     meta_statistics: bool = Field(default=False, description="meta batches move BatchNorm's running statistics too")
+    meta_every: int = Field(
+        default=1, ge=1, description="move labels at every so many steps only; the steps between train on what they are"
+    )
     engine: str = Field(default="jvp", pattern="^(jvp|finite-difference|head)$")
 
 
@@ -46,6 +49,8 @@ class MSLG(Method):
         one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
         self.context.store.add("label_logits", self.settings.initial_gap * one_hot.to(self.context.dtype))
         self.context.store.add("odds_against_given", torch.zeros(len(one_hot), dtype=self.context.dtype))
+        meta_step = 4.0 if self.settings.engine == "head" else MSLG.forward_equivalents
+        self.forward_equivalents = 3.0 + (meta_step - 3.0) / self.settings.meta_every
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch < self.settings.warmup_epochs:
@@ -55,6 +60,13 @@ class MSLG(Method):
             self.context.step(loss, self.optimizer)
             return StepOutput(loss, logits)
         floor, store = self.settings.label_floor, self.context.store
+        if batch.step % self.settings.meta_every:
+            logits = self.network(batch.images)
+            self._remember(batch, logits)
+            label_logits = store.read("label_logits", batch.index)
+            loss = soft_label_loss(logits, label_logits, floor) + self.settings.entropy_weight * entropy(logits)
+            self.context.step(loss, self.optimizer)
+            return StepOutput(loss, logits)
 
         # 1. One forward pass of the noisy batch, for the look-ahead, the tangent and the base step.
         exact = self.settings.engine == "jvp"
