@@ -451,7 +451,7 @@ def _record(
             peak_memory_bytes=peak_memory_bytes(device),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             processes=world.size,
-            forward_equivalents_per_step=declared.forward_equivalents,
+            forward_equivalents_per_step=(declared if method is None else method).forward_equivalents,
         ),
         versions=versions(),
         git_commit=git_commit(),
