@@ -102,7 +102,7 @@ class Context:
         self.apply_gradients(optimizer, share)
 
     def apply_gradients(self, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
-        """Average the gradients at hand over the global batch, and step.
+        """Average the gradients at hand over the global batch, step, and let them go: no later pass holds them too.
 
         Args:
             share: this process's fraction of the rows that went through the network; of the noisy batch if not given.
@@ -112,6 +112,7 @@ class Context:
         for parameter, gradient in zip(parameters, averaged, strict=True):
             parameter.grad = gradient
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     def average(self, tensors: list[Tensor]) -> list[Tensor]:
         """Means over this process's rows -> means over the global batch's rows. No gradient flows."""

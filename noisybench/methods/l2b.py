@@ -77,3 +77,4 @@ class L2B(Method):
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
