@@ -25,6 +25,8 @@ Methods = Annotated[str, typer.Option(help="Names separated by commas, with sett
 BatchSize = Annotated[int | None, typer.Option(min=2, help="Images of a step. [default: 128; 32 above 64×64 pixels]")]
 Classes = Annotated[int, typer.Option(min=2, help="Classes.")]
 ImageSize = Annotated[int | None, typer.Option(min=4, help="Side in pixels. [default: the model's]")]
+Precision = Annotated[str, typer.Option(help="fp32, or bf16 (autocast).")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Lay networks and images out so.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measurements of each.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of one operator. [default: torch's]")]
@@ -49,16 +51,15 @@ def steps(
         str | None,
         typer.Option(help="Of plain mslg: jvp,head,finite-difference,double-backward (the authors'). [default: all]"),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 (autocast).")] = "fp32",
+    precision: Precision = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="Lay networks and images out so.")] = False,
+    channels_last: ChannelsLast = False,
     repeats: Repeats = 20,
     device: Device = None,
     threads: Threads = None,
     json: Json = None,
 ) -> None:
-    if precision not in ("fp32", "bf16"):
-        raise UserError(f"--precision {precision}: choose fp32 or bf16")
+    _check_precision(precision)
     from noisybench.perf.hardware import measuring_device
     from noisybench.perf.records import JsonFile
     from noisybench.perf.steps import measure_steps
@@ -174,6 +175,83 @@ def scaling(
     found = measure_sizes(chosen, list(dict.fromkeys(sizes)), measured_on, machine, repeats=repeats)
     _give(records + found.records, file)
     _tell_failed(found.failed)
+
+
+@app.command(
+    help="Minutes of a run, and samples per second of several runs that share the device: each a process of its own, "
+    "measured over a few steps of every phase, not in turns; on a GPU also how busy it is, as nvidia-smi says. Exit "
+    "code 1 if something cannot be measured.",
+    epilog="Example: noisybench perf runs --methods ce,mslg --together 1,2,4,8 --json perf.json",
+)
+def runs(
+    methods: Methods = "ce,mslg",
+    model: Model = "noisybench_cnn8",
+    batch_size: BatchSize = None,
+    classes: Classes = 10,
+    image_size: ImageSize = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images of an epoch. [default: 45000, CIFAR-10's without held-out parts]")
+    ] = None,
+    evaluated: Annotated[
+        int | None,
+        typer.Option(min=0, help="Images evaluated after an epoch. [default: 11000, CIFAR-10's test and validation]"),
+    ] = None,
+    epochs_of_run: Annotated[
+        int | None, typer.Option(min=1, help="Epochs that the minutes are for. [default: 120, CIFAR-10's]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of one measurement. [default: 1000 on a GPU, else 10]")
+    ] = None,
+    together: Annotated[
+        str, typer.Option(metavar="N,N…", help="Numbers of runs at once, compared with the smallest.")
+    ] = "1,2",
+    precision: Precision = "fp32",
+    channels_last: ChannelsLast = False,
+    repeats: Repeats = 3,
+    device: Device = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each run. [default: torch's, shared out among the runs]")
+    ] = None,
+    json: Json = None,
+) -> None:
+    _check_precision(precision)
+    counts = _numbers("--together", together, least=1)
+    from noisybench.perf.hardware import measuring_device
+    from noisybench.perf.records import JsonFile
+    from noisybench.perf.runs import RunLength, cifar10_run, measure_runs
+    from noisybench.perf.subjects import named
+
+    usual, chosen = cifar10_run(), named(methods)
+    length = RunLength(
+        epochs=epochs_of_run or usual.epochs,
+        images=images or usual.images,
+        evaluated=usual.evaluated if evaluated is None else evaluated,
+    )
+    size = _size(model, batch_size, classes, image_size, rows=length.images)
+    if length.images < max(size.batch_size, classes):
+        raise UserError(f"--images {images}: at least a batch of {size.batch_size} and one of each class are needed")
+    file, measured_on = JsonFile(json), measuring_device(device, threads)
+    found = measure_runs(
+        chosen,
+        size,
+        length,
+        measured_on,
+        together=counts,
+        steps=steps or (1000 if measured_on.type == "cuda" else 10),
+        repeats=repeats,
+        threads=threads,
+        precision=precision,
+        channels_last=channels_last,
+    )
+    _give(found.records, file)
+    for note in found.notes:
+        print(note)
+    _tell_failed(found.failed)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in ("fp32", "bf16"):
+        raise UserError(f"--precision {precision}: choose fp32 or bf16")
 
 
 def _numbers(option: str, text: str, *, least: int) -> list[int]:
