@@ -33,7 +33,8 @@ from noisybench.perf.together import Crew, ProcessFailed
 
 CPU = torch.device("cpu")
 SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=20)
-ORDER = Order(Variant("mslg", "mslg"), SIZE, (WARM_UP, MAIN, EVALUATION), 5, 30, 2, "cpu", 1, "fp32", False)
+PHASES = {WARM_UP: 1, MAIN: 2, EVALUATION: 3}
+ORDER = Order(Variant("mslg", "mslg"), SIZE, PHASES, 5, 30, 2, "cpu", 1, "fp32", False)
 TINY = ("--model", "noisybench_cnn4", "--image-size", "8", "--batch-size", "8", "--images", "20", "--device", "cpu")
 FEW = ("--evaluated", "30", "--steps", "5", "--repeats", "2", "--epochs-of-run", "60")
 MACHINE = Hardware(cpu="A processor", cores=2, threads=1, gpu=None, torch="2.11.0", date="2026-01-02", load=0.5)
@@ -128,7 +129,7 @@ def test_stretches_train_in_the_methods_phases_and_count_every_image(monkeypatch
 
 
 def test_only_the_phases_asked_for_are_measured_and_evaluation_is_shortened():
-    found = [piece() for piece in stretches(replace(ORDER, phases=(MAIN, EVALUATION), steps=2, evaluated=400))]
+    found = [piece() for piece in stretches(replace(ORDER, phases={MAIN: 3, EVALUATION: 3}, steps=2, evaluated=400))]
     assert [stretch.samples for stretch in found[2:]] == [16, 16]
     assert [(stretch.done, stretch.in_epoch) for stretch in found] == [(2, 3)] * 2 + [(16, 400)] * 2
 
@@ -224,6 +225,8 @@ def test_defaults_are_cifar10s_and_warm_up_is_the_recipes():
     assert [runs.warm_up_epochs("mslg", epochs) for epochs in (120, 60, 1)] == [44, 22, 0]
     assert runs.warm_up_epochs("mlnt", 120) == 60  # 120 of its 240
     assert runs.warm_up_epochs("ce", 120) == 0
+    assert runs.phases_of("mslg", RunLength(60, 20, 5)) == {WARM_UP: 22, MAIN: 38, EVALUATION: 60}
+    assert runs.phases_of("ce", RunLength(60, 20, 0)) == {MAIN: 60}
 
 
 @pytest.mark.parametrize("given, expected", [(None, {1: 8, 3: 2, 16: 1}), (5, {1: 5, 3: 5, 16: 5})])
@@ -254,6 +257,7 @@ def test_what_was_measured_before_a_failure_is_kept_and_more_runs_are_not_tried(
     chosen = [Variant("ce", "ce"), Variant("mslg", "mslg")]
     found = measure_runs(chosen, SIZE, RunLength(60, 20, 0), CPU, together=[1, 2, 4], steps=1, repeats=1)
     assert tried == [("ce", 1), ("ce", 2), ("mslg", 1), ("mslg", 2)]
+    assert {r.setup.get("phase") for r in found.records} == {WARM_UP, MAIN, None}  # nothing is evaluated
     reason = "process 2 of 2: OutOfMemoryError: none left"
     assert found.failed == {"ce, 2 runs at once": reason, "mslg, 2 runs at once": reason}
     minutes = [(r.setup["method"], r.name) for r in found.records if r.quantity == "minutes per run"]

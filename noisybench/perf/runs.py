@@ -60,6 +60,14 @@ def warm_up_epochs(method: str, epochs: int) -> int:
     return round(epochs * warmup / recipe.epochs)
 
 
+def phases_of(method: str, length: RunLength) -> dict[str, int]:
+    """How many epochs of a run are of each phase, or are followed by it; a phase of none is left out."""
+    warmup = warm_up_epochs(method, length.epochs)
+    evaluations = length.epochs if length.evaluated else 0
+    phases = {WARM_UP: warmup, MAIN: length.epochs - warmup, EVALUATION: evaluations}
+    return {phase: epochs for phase, epochs in phases.items() if epochs}
+
+
 @dataclass(frozen=True)
 class Round:
     """A stretch of all processes at once.
@@ -130,30 +138,25 @@ def measure_runs(
         UserError: a method cannot be built, or stands for another code's step; nothing was measured.
     """
     machine = hardware(device)
-    orders = {}
+    orders = []
     for variant in chosen:
         if variant.reference is not None:
             raise UserError(f"--methods {variant.name}: only a method's own step trains whole runs; leave it out")
-        warmup = warm_up_epochs(variant.method, length.epochs)
-        phases = {WARM_UP: warmup, MAIN: length.epochs - warmup, EVALUATION: length.epochs}
-        phases = {phase: epochs for phase, epochs in phases.items() if epochs}
-        orders[variant.name] = (
-            phases,
-            Order(
-                variant,
-                size,
-                tuple(phases),
-                steps=steps,
-                evaluated=length.evaluated,
-                repeats=repeats,
-                device=device.type,
-                threads=threads or torch.get_num_threads(),
-                precision=precision,
-                channels_last=channels_last,
-            ),
+        order = Order(
+            variant,
+            size,
+            phases_of(variant.method, length),
+            steps=steps,
+            evaluated=length.evaluated,
+            repeats=repeats,
+            device=device.type,
+            threads=threads or torch.get_num_threads(),
+            precision=precision,
+            channels_last=channels_last,
         )
         small = replace(size, rows=max(size.batch_size, size.classes))
-        build(replace(orders[variant.name][1], size=small, precision="fp32"), CPU)  # what cannot be built, ends here
+        build(replace(order, size=small, precision="fp32"), CPU)  # what cannot be built, ends here
+        orders.append(order)
 
     watch, notes = watch_of(device)
     records, failed = [], {}
@@ -169,7 +172,8 @@ def measure_runs(
         "steps measured": steps,
         "threads of a run": "all, shared out" if threads is None else threads,
     }
-    for name, (phases, order) in orders.items():
+    for order in orders:
+        name = order.variant.name
         found: dict[int, dict[str, list[Round]]] = {}
         for number in sorted(together):
             share = order if threads is not None else replace(order, threads=max(1, order.threads // number))
@@ -179,7 +183,7 @@ def measure_runs(
                 failed[f"{name}, {count_name(number)}"] = str(error)
                 break  # more of them would fail too
         if found:
-            records += run_records(found, phases, {**setup, "method": name}, machine)
+            records += run_records(found, order.phases, {**setup, "method": name}, machine)
     if watch is not None:
         notes += [f"{NO_GPU}: {reason}" for reason in dict.fromkeys(watch.missed)]
     return RunsMeasured(records, failed, notes)
@@ -247,7 +251,8 @@ def run_records(
             records += make_records("runs", "GPU busy", "share", busy, alone, of_phase, machine)
             records += make_records("runs", "GPU memory in use", "bytes", memory, alone, of_phase, machine)
     minutes = {name: run_minutes(each, phases) for name, each in names.items()}
-    of_run = {**setup, "epochs": phases[EVALUATION], "epochs of warm-up": phases.get(WARM_UP, 0)}
+    warmup = phases.get(WARM_UP, 0)
+    of_run = {**setup, "epochs": warmup + phases.get(MAIN, 0), "epochs of warm-up": warmup}
     return records + make_records("runs", "minutes per run", "min", minutes, baselines, of_run, machine)
 
 

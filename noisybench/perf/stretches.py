@@ -33,7 +33,8 @@ class Order:
     Attributes:
         variant: the method.
         size: of the problem; its rows are the images of an epoch.
-        phases: of :data:`WARM_UP`, :data:`MAIN` and :data:`EVALUATION`; in this order.
+        phases: epochs of a run that are :data:`WARM_UP` and :data:`MAIN`, and that :data:`EVALUATION` follows, in this
+            order; a phase that is not there is not measured.
         steps: of training, in a stretch.
         evaluated: images that a run evaluates after each epoch. A stretch evaluates at most as many as it trains on.
         repeats: stretches of each phase.
@@ -45,7 +46,7 @@ class Order:
 
     variant: Variant
     size: Size
-    phases: tuple[str, ...]
+    phases: dict[str, int]
     steps: int
     evaluated: int
     repeats: int
@@ -116,7 +117,7 @@ def build(order: Order, device: torch.device, accelerator: Any = SINGLE_PROCESS)
         order.size,
         device,
         changes=changes,
-        test_rows=max(1, min(order.evaluated, order.steps * order.size.batch_size)),
+        test_rows=min(order.evaluated, order.steps * order.size.batch_size) or None,
         accelerator=accelerator,
     )
 
