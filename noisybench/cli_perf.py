@@ -21,9 +21,12 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="Any timm name.")]
+Methods = Annotated[str, typer.Option(help="Names separated by commas, with settings as in mslg[engine=head].")]
 BatchSize = Annotated[int | None, typer.Option(min=2, help="Images of a step. [default: 128; 32 above 64×64 pixels]")]
 Classes = Annotated[int, typer.Option(min=2, help="Classes.")]
 ImageSize = Annotated[int | None, typer.Option(min=4, help="Side in pixels. [default: the model's]")]
+Precision = Annotated[str, typer.Option(help="fp32, or bf16 (autocast).")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Lay networks and images out so.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measurements of each.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of one operator. [default: torch's]")]
@@ -48,16 +51,15 @@ def steps(
         str | None,
         typer.Option(help="Of plain mslg: jvp,head,finite-difference,double-backward (the authors'). [default: all]"),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 (autocast).")] = "fp32",
+    precision: Precision = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="Lay networks and images out so.")] = False,
+    channels_last: ChannelsLast = False,
     repeats: Repeats = 20,
     device: Device = None,
     threads: Threads = None,
     json: Json = None,
 ) -> None:
-    if precision not in ("fp32", "bf16"):
-        raise UserError(f"--precision {precision}: choose fp32 or bf16")
+    _check_precision(precision)
     from noisybench.perf.hardware import measuring_device
     from noisybench.perf.records import JsonFile
     from noisybench.perf.steps import measure_steps
@@ -74,19 +76,16 @@ def steps(
         channels_last=channels_last,
     )
     _give(found.records, file)
-    for name, reason in found.failed.items():
-        print(f"not measured: {name}: {reason}")
-    if found.failed:
-        raise typer.Exit(1)
+    _tell_failed(found.failed)
 
 
 @app.command(
     help="Samples per second of the resident and the streaming loader, over torchvision's transforms on PIL images in "
     "a DataLoader: 32×32 images, random crop, flip, normalisation.",
-    epilog="Example: noisybench perf loaders --workers 0,2,8 --json perf.json",
+    epilog="Example: noisybench perf loaders --images 10000,50000 --workers 0,2,8 --json perf.json",
 )
 def loaders(
-    images: Annotated[int, typer.Option(min=10, help="Images of a pass.")] = 10_000,
+    images: Annotated[str, typer.Option(metavar="N,N…", help="Images of a pass, each measured.")] = "10000",
     batch_size: Annotated[int, typer.Option(min=1, help="Images of a batch.")] = 128,
     workers: Annotated[
         str | None, typer.Option(metavar="N,N…", help="Numbers of worker processes. [default: 0 and the cores]")
@@ -96,6 +95,7 @@ def loaders(
     threads: Threads = None,
     json: Json = None,
 ) -> None:
+    sizes = _numbers("--images", images, least=10)
     counts = None if workers is None else _numbers("--workers", workers, least=0)
     from noisybench.data.feed import usable_cores
     from noisybench.perf.hardware import measuring_device
@@ -104,16 +104,16 @@ def loaders(
 
     file, measured_on = JsonFile(json), measuring_device(device, threads)
     counts = counts or [0, usable_cores()]
-    _give(measure_loaders(measured_on, images=images, batch_size=batch_size, workers=counts, repeats=repeats), file)
+    _give(measure_loaders(measured_on, images=sizes, batch_size=batch_size, workers=counts, repeats=repeats), file)
 
 
 @app.command(
     help="An epoch of cross-entropy as a run trains it, over a bare loop with the same pixels and augmentation.",
-    epilog="Example: noisybench perf epoch --images 10000 --repeats 5",
+    epilog="Example: noisybench perf epoch --images 2560,10000 --repeats 5",
 )
 def epoch(
     model: Model = "noisybench_cnn8",
-    images: Annotated[int, typer.Option(min=10, help="Images of an epoch.")] = 2_560,
+    images: Annotated[str, typer.Option(metavar="N,N…", help="Images of an epoch, each measured.")] = "2560",
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
     repeats: Repeats = 5,
@@ -121,23 +121,29 @@ def epoch(
     threads: Threads = None,
     json: Json = None,
 ) -> None:
+    counts = _numbers("--images", images, least=10)
     from noisybench.perf.epoch import measure_epoch
     from noisybench.perf.hardware import measuring_device
     from noisybench.perf.records import JsonFile
 
     file, measured_on = JsonFile(json), measuring_device(device, threads)
-    records = measure_epoch(_size(model, batch_size, 10, image_size, rows=images), measured_on, repeats=repeats)
+    sizes = [_size(model, batch_size, 10, image_size, rows=count) for count in counts]
+    records = measure_epoch(sizes, measured_on, repeats=repeats)
     _give(records, file)
-    ratio = next(record.ratio for record in records if record.ratio is not None)
-    print(f"overhead of the framework: {100 * (ratio - 1):+.1f} %")
+    for record in records:
+        if record.ratio is not None:
+            of_size = f", {record.setup['images']:,} images" if len(sizes) > 1 else ""
+            print(f"overhead of the framework{of_size}: {100 * (record.ratio - 1):+.1f} %")
 
 
 @app.command(
-    help="MSLG's label rows and step over the size of the train set, and its step over batch sizes and classes.",
-    epilog="Example: noisybench perf scaling --rows 10000,100000,1000000 --classes 100",
+    help="Methods' steps over batch sizes and numbers of classes, each beside the bare loop; MSLG's label rows and "
+    "step over the size of the train set. Exit code 1 if something cannot be measured.",
+    epilog="Example: noisybench perf scaling --methods ce,mslg,co-teaching --rows 10000,100000,1000000",
 )
 def scaling(
     model: Model = "noisybench_cnn8",
+    methods: Methods = "ce,mslg",
     rows: Annotated[str, typer.Option(metavar="N,N…", help="Rows of the train set.")] = "10000,100000,1000000",
     batch_size: BatchSize = None,
     classes: Classes = 100,
@@ -155,7 +161,9 @@ def scaling(
     from noisybench.perf.hardware import hardware, measuring_device
     from noisybench.perf.records import JsonFile
     from noisybench.perf.scaling import measure_rows, measure_sizes
+    from noisybench.perf.subjects import named
 
+    chosen = named(methods)
     size = _size(model, batch_size, classes, image_size)
     if min(row_counts) < max(size.batch_size, classes):
         raise UserError(f"--rows {rows}: at least a batch of {size.batch_size} and one row for each class are needed")
@@ -164,8 +172,86 @@ def scaling(
     records = measure_rows(size, measured_on, machine, rows=row_counts, repeats=repeats)
     sizes = [_size(model, batch, classes, image_size) for batch in batches]
     sizes += [_size(model, size.batch_size, count, image_size) for count in counts]
-    records += measure_sizes(list(dict.fromkeys(sizes)), measured_on, machine, repeats=repeats)
-    _give(records, file)
+    found = measure_sizes(chosen, list(dict.fromkeys(sizes)), measured_on, machine, repeats=repeats)
+    _give(records + found.records, file)
+    _tell_failed(found.failed)
+
+
+@app.command(
+    help="Minutes of a run, and samples per second of several runs that share the device: each a process of its own, "
+    "measured over a few steps of every phase, not in turns; on a GPU also how busy it is, as nvidia-smi says. Exit "
+    "code 1 if something cannot be measured.",
+    epilog="Example: noisybench perf runs --methods ce,mslg --together 1,2,4,8 --json perf.json",
+)
+def runs(
+    methods: Methods = "ce,mslg",
+    model: Model = "noisybench_cnn8",
+    batch_size: BatchSize = None,
+    classes: Classes = 10,
+    image_size: ImageSize = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images of an epoch. [default: 45000, CIFAR-10's without held-out parts]")
+    ] = None,
+    evaluated: Annotated[
+        int | None,
+        typer.Option(min=0, help="Images evaluated after an epoch. [default: 11000, CIFAR-10's test and validation]"),
+    ] = None,
+    epochs_of_run: Annotated[
+        int | None, typer.Option(min=1, help="Epochs that the minutes are for. [default: 120, CIFAR-10's]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of one measurement. [default: 1000 on a GPU, else 10]")
+    ] = None,
+    together: Annotated[
+        str, typer.Option(metavar="N,N…", help="Numbers of runs at once, compared with the smallest.")
+    ] = "1,2",
+    precision: Precision = "fp32",
+    channels_last: ChannelsLast = False,
+    repeats: Repeats = 3,
+    device: Device = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each run. [default: torch's, shared out among the runs]")
+    ] = None,
+    json: Json = None,
+) -> None:
+    _check_precision(precision)
+    counts = _numbers("--together", together, least=1)
+    from noisybench.perf.hardware import measuring_device
+    from noisybench.perf.records import JsonFile
+    from noisybench.perf.runs import RunLength, cifar10_run, measure_runs
+    from noisybench.perf.subjects import named
+
+    usual, chosen = cifar10_run(), named(methods)
+    length = RunLength(
+        epochs=epochs_of_run or usual.epochs,
+        images=images or usual.images,
+        evaluated=usual.evaluated if evaluated is None else evaluated,
+    )
+    size = _size(model, batch_size, classes, image_size, rows=length.images)
+    if length.images < max(size.batch_size, classes):
+        raise UserError(f"--images {images}: at least a batch of {size.batch_size} and one of each class are needed")
+    file, measured_on = JsonFile(json), measuring_device(device, threads)
+    found = measure_runs(
+        chosen,
+        size,
+        length,
+        measured_on,
+        together=counts,
+        steps=steps or (1000 if measured_on.type == "cuda" else 10),
+        repeats=repeats,
+        threads=threads,
+        precision=precision,
+        channels_last=channels_last,
+    )
+    _give(found.records, file)
+    for note in found.notes:
+        print(note)
+    _tell_failed(found.failed)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in ("fp32", "bf16"):
+        raise UserError(f"--precision {precision}: choose fp32 or bf16")
 
 
 def _numbers(option: str, text: str, *, least: int) -> list[int]:
@@ -194,6 +280,14 @@ def _give(records: list[Record], file: JsonFile) -> None:
 
     print_records(records, console())
     file.append(records)
+
+
+def _tell_failed(failed: dict[str, str]) -> None:
+    """Say what was not measured, one line each, and end with exit code 1 if there is any."""
+    for name, reason in failed.items():
+        print(f"not measured: {name}: {reason}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command(help="Print the records of files as Markdown tables.", epilog="Example: noisybench perf report perf.json")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from noisybench.meta import label_meta_gradient, look_ahead_gradient, noisy_forward, plain_attention, soft_label_loss
+from noisybench.methods.co_teaching import CoTeaching
 from noisybench.methods.losses import entropy
 from noisybench.models import create_network
 from noisybench.perf.epoch import EpochPair
@@ -289,6 +290,50 @@ def test_loaders_and_epoch_print_and_file_what_they_measured(cli, tmp_path):
     assert f"overhead of the framework: {100 * (framework['ratio'] - 1):+.1f} %" in out and bare["ratio"] is None
 
 
+def test_loaders_and_epoch_measure_every_size(cli, tmp_path):
+    file = tmp_path / "loaders.json"
+    code, out, err = cli("perf", "loaders", "--images", "40,64", "--workers", "0", "--repeats", "1", "--json", file)
+    assert code == 0 and not err, err
+    entries = assert_ratios_are_recomputed(file, out)
+    resident = [entry["setup"]["images"] for entry in entries if entry["name"] == "resident"]
+    assert resident == [40, 64] and len(entries) == 8
+    assert out.count("loaders:") == 1  # one table, with a column for the size
+    file = tmp_path / "epoch.json"
+    code, out, err = cli("perf", "epoch", *TINY, "--images", "24,40", "--repeats", "2", "--json", file)
+    assert code == 0 and not err, err
+    entries = assert_ratios_are_recomputed(file, out)
+    assert [entry["setup"]["images"] for entry in entries] == [24, 24, 40, 40]
+    for framework in entries[1::2]:
+        images, overhead = framework["setup"]["images"], 100 * (framework["ratio"] - 1)
+        assert f"overhead of the framework, {images} images: {overhead:+.1f} %" in out
+
+
+def test_scaling_measures_each_method_at_each_size(cli, tmp_path, monkeypatch):
+    step = CoTeaching.training_step
+
+    def failing_step(self, batch):
+        if len(batch.index) == 16:
+            raise RuntimeError("too large")
+        return step(self, batch)
+
+    monkeypatch.setattr(CoTeaching, "training_step", failing_step)
+    file = tmp_path / "scaling.json"
+    sizes = ("--rows", "100", "--classes", "10", "--batch-sizes", "8,16", "--class-counts", "10,12")
+    options = (*TINY, *sizes, "--methods", "ce,co-teaching", "--repeats", "2", "--json", file)
+    code, out, err = cli("perf", "scaling", *options)
+    assert code == 1 and not err, err
+    assert out.endswith("not measured: co-teaching, batch 16, 10 classes: RuntimeError: too large\n")
+    entries = [entry for entry in assert_ratios_are_recomputed(file, out) if "rows" in entry["setup"]]
+    found = [(entry["setup"]["batch"], entry["setup"]["classes"], entry["name"]) for entry in entries]
+    bare_and_ce = ["bare CE", "ce"]
+    assert found == [
+        *((8, 10, name) for name in [*bare_and_ce, "co-teaching"]),
+        *((16, 10, name) for name in bare_and_ce),
+        *((8, 12, name) for name in [*bare_and_ce, "co-teaching"]),
+    ]
+    assert {entry["baseline"] for entry in entries if entry["name"] != "bare CE"} == {"bare CE"}
+
+
 def test_scaling_states_the_label_stores_bytes(cli, tmp_path):
     file = tmp_path / "scaling.json"
     sizes = ("--rows", "100,700", "--classes", "20", "--batch-sizes", "8,16", "--class-counts", "10")
@@ -299,6 +344,7 @@ def test_scaling_states_the_label_stores_bytes(cli, tmp_path):
     assert stores == {"mslg, 100 rows": [100 * 20 * 4], "mslg, 700 rows": [700 * 20 * 4]}
     setups = {(entry["setup"]["batch"], entry["setup"]["classes"]) for entry in entries}
     assert setups == {(8, 20), (16, 20), (8, 10)}
+    assert {entry["name"] for entry in entries if "rows" in entry["setup"]} == {"bare CE", "ce", "mslg"}
 
 
 @pytest.mark.parametrize(
@@ -313,7 +359,10 @@ def test_scaling_states_the_label_stores_bytes(cli, tmp_path):
         (("steps", "--model", "resnet5"), "unknown model 'resnet5'"),
         (("steps", "--methods", "ce", "--json", "nowhere/perf.json"), "there is no folder nowhere"),
         (("loaders", "--workers", "two"), "write whole numbers separated by commas"),
+        (("loaders", "--images", "64,9"), "--images 64,9: write different numbers of at least 10"),
+        (("epoch", "--images", "2e3"), "--images 2e3: write whole numbers separated by commas"),
         (("scaling", "--rows", "10,10"), "write different numbers"),
+        (("scaling", "--methods", "ce,mslgg"), "unknown method 'mslgg'"),
         (("scaling", "--rows", "10"), "at least a batch of 128"),
         (("report", "nothing.json"), "nothing.json: no such file"),
     ],

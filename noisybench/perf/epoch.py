@@ -67,11 +67,15 @@ class EpochPair:
         self._done[BARE] += 1
 
 
-def measure_epoch(size: Size, device: torch.device, *, repeats: int) -> list[Record]:
-    """Seconds of an epoch, interleaved."""
+def measure_epoch(sizes: list[Size], device: torch.device, *, repeats: int) -> list[Record]:
+    """Seconds of an epoch for problems of several sizes, each pair interleaved."""
     machine = hardware(device)
-    pair = EpochPair(size, device, epochs=repeats + 1)
-    seconds = interleaved({BARE: pair.bare_epoch, FRAMEWORK: pair.framework_epoch}, device, repeats=repeats, warmup=1)
-    setup = {"model": size.model, "images": size.rows, "batch": size.batch_size, "image": size.side}
-    baselines = {BARE: None, FRAMEWORK: BARE}
-    return make_records("epoch", "epoch", "s", seconds, baselines, setup, machine)
+    records = []
+    for size in sizes:
+        pair = EpochPair(size, device, epochs=repeats + 1)
+        epochs = {BARE: pair.bare_epoch, FRAMEWORK: pair.framework_epoch}
+        seconds = interleaved(epochs, device, repeats=repeats, warmup=1)
+        setup = {"model": size.model, "images": size.rows, "batch": size.batch_size, "image": size.side}
+        baselines = {BARE: None, FRAMEWORK: BARE}
+        records += make_records("epoch", "epoch", "s", seconds, baselines, setup, machine)
+    return records

@@ -24,7 +24,7 @@ from noisybench.data.source import ImageFiles, PixelSource, ResidentPixels, Stre
 from noisybench.distributed import World
 from noisybench.perf.hardware import hardware
 from noisybench.perf.problem import SINGLE_PROCESS
-from noisybench.perf.records import Record, make_records
+from noisybench.perf.records import Hardware, Record, make_records
 from noisybench.perf.timing import interleaved
 
 SIDE, CLASSES, PADDING = 32, 10, 4  # CIFAR's
@@ -50,7 +50,7 @@ class InMemory(Dataset):
 
 
 def measure_loaders(
-    device: torch.device, *, images: int, batch_size: int, workers: list[int], repeats: int
+    device: torch.device, *, images: list[int], batch_size: int, workers: list[int], repeats: int
 ) -> list[Record]:
     """Whole passes over made-up 32×32 colour images with random crop, flip and normalisation, interleaved.
 
@@ -58,10 +58,18 @@ def measure_loaders(
     device.
 
     Args:
+        images: of a pass; each number is a problem of its own, measured one after another.
         workers: numbers of worker processes; every loader that has workers is measured with each. A loader is
             compared with the fastest of its baselines.
     """
     machine = hardware(device)
+    sizes = (_measure_size(device, machine, each, batch_size, workers, repeats) for each in images)
+    return [record for records in sizes for record in records]
+
+
+def _measure_size(
+    device: torch.device, machine: Hardware, images: int, batch_size: int, workers: list[int], repeats: int
+) -> list[Record]:
     pixels = rng.generator(0, "perf-loader").integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
     labels = np.arange(images, dtype=np.int64) % CLASSES
     with tempfile.TemporaryDirectory() as folder:

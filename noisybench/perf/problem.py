@@ -93,7 +93,7 @@ def dataset_card(classes: int, side: int, train_size: int) -> DatasetCard:
     )
 
 
-def made_up_dataset(classes: int, side: int, train_size: int, device: torch.device) -> Dataset:
+def made_up_dataset(classes: int, side: int, train_size: int, test_size: int, device: torch.device) -> Dataset:
     """Random RGB pixels, balanced labels."""
     card = dataset_card(classes, side, train_size)
     shape = (min(train_size, KEPT_IMAGES), card.channels, side, side)
@@ -104,7 +104,7 @@ def made_up_dataset(classes: int, side: int, train_size: int, device: torch.devi
         rows = np.arange(size, dtype=np.int64)
         return Images(SharedPixels(kept, rows % len(kept)), rows % classes)
 
-    return Dataset(card, images(train_size), images(classes))
+    return Dataset(card, images(train_size), images(test_size))
 
 
 class Problem:
@@ -117,6 +117,8 @@ class Problem:
         device: where it trains.
         epochs: of the run that it is part of.
         changes: further configuration.
+        test_rows: images of the test set; one of each class if not given.
+        accelerator: of the run. A configuration with ``mixed_precision`` needs Accelerate's own.
 
     Raises:
         UserError: a name is unknown, or a setting or size is wrong.
@@ -131,6 +133,8 @@ class Problem:
         *,
         epochs: int = EPOCHS,
         changes: dict[str, Any] | None = None,
+        test_rows: int | None = None,
+        accelerator: Any = SINGLE_PROCESS,
     ):
         self.device = device
         given = {
@@ -146,10 +150,11 @@ class Problem:
             "settings": settings,
         }
         self.config: RunConfig = build_config(merge(given, changes or {}))
-        dataset = made_up_dataset(size.classes, size.side, size.rows + size.batch_size, device)
+        train_rows = size.rows + size.batch_size
+        dataset = made_up_dataset(size.classes, size.side, train_rows, test_rows or size.classes, device)
         self.data: RunData = prepare_dataset(self.config, dataset)
         self.streams: Streams = streams(self.config, self.data, device, torch.float32)
-        self.world = World(SINGLE_PROCESS)
+        self.world = World(accelerator)
         self.method: Method
         self.loader: TrainLoader
         self.method, self.loader = build(self.config, self.data, self.streams, self.world, device, torch.float32)

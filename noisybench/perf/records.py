@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from noisybench.errors import UserError
 from noisybench.files import reported, write_json
 
-Part = Literal["steps", "loaders", "epoch", "scaling"]
+Part = Literal["steps", "loaders", "epoch", "scaling", "runs"]
 
 
 class Hardware(BaseModel):
@@ -47,7 +47,7 @@ class Record(BaseModel):
         part: which command measured it.
         name: what was measured.
         quantity: of it, e.g. ``step time``.
-        unit: of the values.
+        unit: of the values; ``share`` is a part of 1.
         setup: under which circumstances; records of one setup and date were measured side by side.
         values: every single measurement.
         median, quartiles: of the values; the quartiles are the lower and the upper one.
@@ -60,7 +60,7 @@ class Record(BaseModel):
     part: Part
     name: str
     quantity: str
-    unit: Literal["s", "bytes", "samples/s"]
+    unit: Literal["s", "min", "bytes", "samples/s", "share"]
     setup: dict[str, str | int | bool]
     values: list[float]
     median: float

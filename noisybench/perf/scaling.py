@@ -1,4 +1,4 @@
-"""How MSLG's cost grows: with the rows of its label store, with the batch, with the classes."""
+"""How costs grow: methods' steps with the batch and the classes, MSLG's with the rows of its label store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from noisybench.methods.mslg import MSLG
 from noisybench.methods.store import SampleStore
 from noisybench.perf.problem import Size
 from noisybench.perf.records import Hardware, Record, make_records
-from noisybench.perf.steps import GPU_BURST, WARMUP
+from noisybench.perf.steps import GPU_BURST, WARMUP, Measured, warm_up
 from noisybench.perf.subjects import Bare, Subject, Variant
 from noisybench.perf.timing import interleaved
 
@@ -48,15 +48,26 @@ def measure_rows(size: Size, device: torch.device, machine: Hardware, *, rows: l
     ]
 
 
-def measure_sizes(sizes: list[Size], device: torch.device, machine: Hardware, *, repeats: int) -> list[Record]:
-    """MSLG's step over the bare loop's for problems of several sizes, each pair interleaved."""
-    records = []
+def measure_sizes(
+    chosen: list[Variant], sizes: list[Size], device: torch.device, machine: Hardware, *, repeats: int
+) -> Measured:
+    """Methods' steps over the bare loop's for problems of several sizes; at each size all are interleaved.
+
+    Raises:
+        UserError: a method cannot be built.
+    """
+    records, failed = [], {}
     for size in sizes:
-        steps = {
-            "bare CE": Bare(Subject(Variant("ce", "ce"), size, device)).step,
-            "mslg": Subject(MSLG_STEP, size, device).step,
-        }
+        subjects: dict[str, Subject | Bare] = {"bare CE": Bare(Subject(Variant("ce", "ce"), size, device))}
+        for variant in chosen:
+            subject = Subject(variant, size, device)
+            reason = warm_up(subject, device)
+            if reason is None:
+                subjects[variant.name] = subject
+            else:
+                failed[f"{variant.name}, batch {size.batch_size}, {size.classes} classes"] = reason
         burst = GPU_BURST if device.type == "cuda" else 1
+        steps = {name: subject.step for name, subject in subjects.items()}
         times = interleaved(steps, device, repeats=repeats, warmup=WARMUP, burst=burst)
         setup = {
             "model": size.model,
@@ -65,10 +76,9 @@ def measure_sizes(sizes: list[Size], device: torch.device, machine: Hardware, *,
             "image": size.side,
             "rows": size.rows,
         }
-        records += make_records(
-            "scaling", "step time", "s", times, {"bare CE": None, "mslg": "bare CE"}, setup, machine
-        )
-    return records
+        baselines = {name: None if name == "bare CE" else "bare CE" for name in steps}
+        records += make_records("scaling", "step time", "s", times, baselines, setup, machine)
+    return Measured(records, failed)
 
 
 def update_rows(store: SampleStore, index: torch.Tensor) -> None:

@@ -60,7 +60,7 @@ def measure_steps(
     for variant in chosen:
         subjects[variant.name] = Subject(variant, size, device, channels_last=channels_last, **how)
     for name, subject in list(subjects.items()):
-        reason = _warm_up(subject, device)
+        reason = warm_up(subject, device)
         if reason is not None:
             failed[name] = reason
             del subjects[name]
@@ -97,7 +97,7 @@ def measure_steps(
     return Measured(records, failed)
 
 
-def _warm_up(subject: Subject | Bare, device: torch.device) -> str | None:
+def warm_up(subject: Subject | Bare, device: torch.device) -> str | None:
     """Take the first steps; the reason on one line if they fail: not everything runs compiled or in bf16."""
     try:
         for _ in range(WARMUP):

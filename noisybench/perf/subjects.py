@@ -89,8 +89,16 @@ def variants(methods: str | None, engines: str | None) -> list[Variant]:
         "mlnt": ["mlnt", "mlnt[official]"],
     }
     names = registry.method_names() if methods is None else [name.strip() for name in methods.split(",")]
-    every = [variant for name in names for variant in expanded.get(name, [name])]
-    return [Variant.parse(name) for name in dict.fromkeys(every)]
+    return named(",".join(variant for name in names for variant in expanded.get(name, [name])))
+
+
+def named(methods: str) -> list[Variant]:
+    """What names separated by commas stand for, each once.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    return [Variant.parse(name) for name in dict.fromkeys(name.strip() for name in methods.split(","))]
 
 
 class Subject:

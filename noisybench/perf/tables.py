@@ -9,8 +9,10 @@ from noisybench.perf.records import Record
 
 UNITS: dict[str, Callable[[float], str]] = {
     "s": lambda value: f"{value * 1000:.4g} ms" if value < 1 else f"{value:.4g} s",
+    "min": lambda value: f"{value:.4g} min",
     "bytes": lambda value: f"{value / 2**20:.1f} MiB",
     "samples/s": lambda value: f"{value:,.0f}/s",
+    "share": lambda value: f"{100 * value:.0f} %",
 }
 
 
@@ -45,15 +47,19 @@ def _table(groups: list[list[Record]]) -> TextTable:
     quantities = _quantities(groups[0])
     columns, over = [*differing, first.part], {}
     for quantity in quantities:
-        over[quantity] = sorted({r.baseline for r in groups[0] if r.quantity == quantity and r.baseline is not None})
-        columns += [quantity, f"× {over[quantity][0]}" if len(over[quantity]) == 1 else "ratio"]
+        of_quantity = [record for group in groups for record in group if record.quantity == quantity]
+        over[quantity] = sorted({record.baseline for record in of_quantity if record.baseline is not None})
+        columns.append(quantity)
+        if over[quantity]:
+            columns.append(f"× {over[quantity][0]}" if len(over[quantity]) == 1 else "ratio")
     rows = []
     for group in groups:
         found = {(record.name, record.quantity): record for record in group}
         for name in _names(group):
             row = [*(str(group[0].setup[each]) for each in differing), name]
             for quantity in quantities:
-                row += _cells(found.get((name, quantity)), named=len(over[quantity]) > 1)
+                cells = _cells(found.get((name, quantity)), named=len(over[quantity]) > 1)
+                row += cells if over[quantity] else cells[:1]
             rows.append(row)
     setup = ", ".join(f"{name} {value}" for name, value in everywhere.items() if name not in differing)
     return TextTable(f"{first.part}: {setup}", columns, rows)
