@@ -27,12 +27,15 @@ from noisybench.meta import (
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.ema import frozen_copy
 from noisybench.methods.mslg import entropy
+from noisybench.track import Epochs
 
 
 class MetaLabelNetSettings(Settings):
     """Warm-up, the look-ahead, and the label layer's Adam."""
 
-    warmup_epochs: int = Field(default=44, ge=0, description="epochs of cross-entropy; the encoder is the network then")
+    warmup_epochs: Epochs = Field(
+        default=44, ge=0, description="epochs of cross-entropy; the encoder is the network then"
+    )
     inner_lr: Positive = Field(default=1.0, description="the look-ahead step")
     label_lr: Positive = Field(default=1e-2, description="learning rate of the label layer's Adam")
     label_decay: NonNegative = Field(default=1e-4, description="weight decay of the label layer's Adam")
