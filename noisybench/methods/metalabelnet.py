@@ -79,7 +79,8 @@ class MetaLabelNet(Method):
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         with torch.no_grad(), classifier_inputs(self.encoder) as kept:
             self.encoder(batch.images)
-        label_logits = self.label_layer(kept[0])
+        features = kept[0].to(self.context.dtype)  # in mixed precision the encoder's are in another
+        label_logits = self.label_layer(features)
         ahead = look_ahead_tangent(
             self.network,
             forward,
@@ -94,7 +95,7 @@ class MetaLabelNet(Method):
         direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach())
         self.context.step(self.settings.inner_lr * (direction * label_logits).mean(), self.label_optimizer)
 
-        label_logits = self.label_layer(kept[0]).detach()
+        label_logits = self.label_layer(features).detach()
         self.context.store.write("soft_labels", batch.index, label_logits.softmax(dim=1))
         logits = logits_again(self.network, forward)
         loss = soft_label_loss(logits, label_logits) + self.settings.entropy_weight * entropy(logits)
