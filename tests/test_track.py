@@ -38,6 +38,11 @@ def fast(method: str = "ce", **given) -> RunConfig:
     return build_config({"method": method, "dataset": "cifar10", "track": "fast", **given})
 
 
+def sixteen(method: str, **given) -> dict:
+    """Settings of 16 epochs in batches of 256, whatever the card's table will say."""
+    return fast(method, **{"epochs": 16, "batch_size": 256, **given}).settings
+
+
 def counted(method: str, unit: str) -> list[str]:
     """The names of a method's settings that count epochs or steps."""
     fields = registry.load_method(method).Settings.model_fields
@@ -104,40 +109,40 @@ def test_every_method_trains_to_the_end(method, cifar_like, tmp_path):
 
 def test_shares_by_hand():
     assert RunConfig(method="mslg", dataset="cifar10").settings["warmup_epochs"] == 44
-    assert fast("mslg").settings["warmup_epochs"] == 6  # 44 · 16/120 = 5.87
-    assert fast("metalabelnet").settings["warmup_epochs"] == 6
-    assert fast("finetune").settings["finetune_epochs"] == 5  # 39 · 16/120 = 5.2
-    assert fast("forward").settings["estimation_epochs"] == 8  # 120 · 16/240
-    pencil = fast("pencil").settings  # of 320
+    assert sixteen("mslg")["warmup_epochs"] == 6  # 44 · 16/120 = 5.87
+    assert sixteen("metalabelnet")["warmup_epochs"] == 6
+    assert sixteen("finetune")["finetune_epochs"] == 5  # 39 · 16/120 = 5.2
+    assert sixteen("forward")["estimation_epochs"] == 8  # 120 · 16/240
+    pencil = sixteen("pencil")  # of 320
     assert (pencil["warmup_epochs"], pencil["freeze_epoch"]) == (4, 10)  # 3.5, 10
-    joint = fast("joint").settings  # of 320: 10, 3.5, 0.5
+    joint = sixteen("joint")  # of 320: 10, 3.5, 0.5
     assert (joint["first_stage_epochs"], joint["label_start"], joint["window"]) == (10, 4, 1)
 
 
 def test_co_teaching_by_hand():
-    settings = fast("co-teaching").settings
+    settings = sixteen("co-teaching")
     # 10 · 16/200 = 0.8; of a ramp of one epoch nothing would be left: its first epoch is its last.
     assert settings["ramp_epochs"] == 2
     assert settings["beta1_switch_epoch"] == "never"  # the recipe "cifar10:fast": there is no beta1 in SGD
     assert RunConfig(method="co-teaching", dataset="cifar10").settings["beta1_switch_epoch"] == 80
-    plus = fast("co-teaching-plus").settings
+    plus = sixteen("co-teaching-plus")
     # 20 · 16/200 = 1.6 epochs; 5000 steps · (16 · 128) / (200 · 256) = 200
     assert (plus["init_epochs"], plus["agreement_steps"]) == (2, 200)
 
 
 def test_mlnt_by_hand():
-    settings = fast("mlnt").settings
+    settings = sixteen("mlnt")
     assert settings["warmup_epochs"] == 8  # 120 · 16/240
     # A thirtieth of the steps: a fifteenth of the epochs, in batches twice as large.
     assert (settings["start_step"], settings["ramp_steps"]) == (17, 50)  # 16.7, 50
-    half = fast("mlnt", batch_size=128).settings
+    half = sixteen("mlnt", batch_size=128)
     assert (half["warmup_epochs"], half["start_step"], half["ramp_steps"]) == (8, 33, 100)  # a fifteenth of the steps
 
 
 def test_what_is_given_wins():
     given = fast("mslg", settings={"warmup_epochs": 44}, optimizer={"lr": 0.1}, schedule={"warmup": 1})
     assert given.settings["warmup_epochs"] == 44 and given.settings["kappa"] == 1.5625
-    assert given.optimizer.lr == 0.1 and given.optimizer.nesterov
+    assert given.optimizer.lr == 0.1 and given.optimizer.momentum == FAST["optimizer"]["momentum"]
     assert given.schedule.warmup == 1 and given.schedule.name == FAST["schedule"]["name"]
     # The share is of the run as it is: 44 · 30/120.
     assert fast("mslg", epochs=30).settings["warmup_epochs"] == 11
@@ -151,7 +156,11 @@ def test_a_recipe_of_the_track_is_taken_as_it_is(monkeypatch):
     changed = card.model_copy(update={"recipes": recipes})
     monkeypatch.setattr(registry, "method_card", lambda name: changed)
     config = fast("mslg")
-    assert config.settings["warmup_epochs"] == 9 and config.optimizer.lr == 0.05 and config.optimizer.nesterov
+    assert (
+        config.settings["warmup_epochs"] == 9
+        and config.optimizer.lr == 0.05
+        and config.optimizer.name == FAST["optimizer"]["name"]
+    )
     assert RunConfig(method="mslg", dataset="cifar10").settings["warmup_epochs"] == 44
     assert fast("mslg", settings={"warmup_epochs": 3}).settings["warmup_epochs"] == 3
 
@@ -194,7 +203,9 @@ def test_what_does_not_fit_is_one_line(cli, arguments, line):
 
 
 def test_a_dry_run_prints_the_track(cli):
-    code, out, _ = cli("run", "--dataset", "cifar10", "--track", "fast", "--method", "mslg", "--dry-run")
+    code, out, _ = cli(
+        "run", "--dataset", "cifar10", "--track", "fast", "--method", "mslg", "--epochs", 16, "--dry-run"
+    )
     resolved = json.loads(out)
     assert code == 0 and resolved["track"] == "fast" and resolved["settings"]["warmup_epochs"] == 6
     assert json.loads(cli("run", "--dry-run")[1])["track"] == "standard"
@@ -229,10 +240,6 @@ def test_triangular_by_hand():
     assert rates(8, 3) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.32, 0.24, 0.16, 0.08])
     assert rates(4, 0) == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert rates(2, 3) == pytest.approx([0.1, 0.2])  # ends on the way up
-    config = fast()
-    of_run = [learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs) for epoch in range(16)]
-    assert of_run[:4] == pytest.approx([0.05, 0.1, 0.15, 0.2]) and max(of_run) == of_run[3]
-    assert of_run[15] == pytest.approx(0.2 / 13)
 
 
 # Run ids.
@@ -255,7 +262,9 @@ def test_the_standard_track_is_no_part_of_a_run_id():
     assert RunConfig(track="standard", schedule={"warmup": 0}).run_id == plain.run_id
     assert RunConfig(schedule={"warmup": 2}).run_id != plain.run_id
     config = fast()
-    assert config.science()["track"] == "fast" and config.science()["schedule"]["warmup"] == 3
+    assert config.science()["track"] == "fast" and config.science()["schedule"] == config.schedule.model_dump(
+        mode="json"
+    )
     # The same training under another name is another run: it belongs on another board.
     renamed = config.model_dump() | {"track": "standard"}
     assert RunConfig(**renamed).run_id != config.run_id
@@ -268,7 +277,7 @@ SIZES = {"meta_size": 4000, "noisy_val_size": 500, "clean_val_size": 500}
 
 def record(track: str | None, **changes):
     """A record of CIFAR-10; without a track, of before there were tracks."""
-    given = {"dataset": "cifar10", "model": "noisybench_cnn8", "epochs": 16, **SIZES, **changes}
+    given = {"dataset": "cifar10", "model": "noisybench_cnn8", "epochs": FAST["epochs"], **SIZES, **changes}
     return make_record(**given, **({} if track is None else {"track": track}))
 
 
