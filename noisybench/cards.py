@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from noisybench.track import ShortTrack, Track
+
 
 class Card(BaseModel):
     """What every card has."""
@@ -52,7 +54,9 @@ class MethodCard(Card):
     paper: Paper | None = None
     quirks: list[str] = Field(default=[], description="where the implementation departs from a source, and why")
     recipes: dict[str, dict[str, Any]] = Field(
-        default={}, description="configuration by dataset name; 'default' serves every dataset without one"
+        default={},
+        description="configuration by dataset name; 'default' serves every dataset without one; DATASET:PROTOCOL and "
+        "DATASET:TRACK are laid over it",
     )
     recipe_sources: dict[str, str] = Field(default={}, description="where the values of a recipe come from")
     blind: dict[str, Any] = Field(default={}, description="configuration of the blind ruleset: one for all noise")
@@ -127,6 +131,9 @@ class DatasetCard(Card):
         "the sha256 of the train labels in the order they were made for",
     )
     defaults: dict[str, Any] = Field(default={}, description="configuration for this dataset, below any recipe")
+    tracks: dict[ShortTrack, dict[str, Any]] = Field(
+        default={}, description="configuration of a short track, above the recipes: one for all methods"
+    )
 
     @model_validator(mode="after")
     def _agrees_with_itself(self):
@@ -141,6 +148,10 @@ class DatasetCard(Card):
             raise ValueError("mean and std need one value for each channel")
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError("resize must not be smaller than image_size")
+        if any("settings" in table for table in self.tracks.values()):
+            raise ValueError("tracks hold no method's settings: they belong on its card, in a recipe DATASET:TRACK")
+        if self.tracks and not {"epochs", "batch_size"} <= self.defaults.keys():
+            raise ValueError("tracks need defaults with epochs and batch_size, which phases are scaled from")
         return self
 
 
@@ -160,6 +171,7 @@ class BenchmarkCard(Card):
     seeds: int = Field(default=3, ge=1, description="how many a suite runs, counted from 0; a board takes any")
     protocol: Literal["sealed", "authors"] = "sealed"
     ruleset: Literal["paper", "blind"] = "paper"
+    track: Track = "standard"
     model: str | None = Field(default=None, description="the backbone every run must use; the dataset's if not given")
     epochs: int | None = Field(default=None, ge=1, description="what every run must train; the recipe's if not given")
     headline: Literal[

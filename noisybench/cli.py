@@ -77,6 +77,9 @@ def run(
     image_size: Annotated[int | None, typer.Option(help="Resize to this side. [default: the dataset's]")] = None,
     protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
     ruleset: Annotated[str | None, typer.Option(help="paper or blind settings. [default: paper]")] = None,
+    track: Annotated[
+        str | None, typer.Option(help="standard, or fast: the dataset's short schedule. [default: standard]")
+    ] = None,
     data_path: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
     clean_labels: Annotated[
         Path | None, typer.Option(help="CSV (path,label) of checked images: the meta set and clean validation.")

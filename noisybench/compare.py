@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noisybench.canonical import canonical_json
-from noisybench.config import ENVIRONMENT_FIELDS
+from noisybench.config import ENVIRONMENT_FIELDS, with_later_fields
 from noisybench.errors import UserError
 from noisybench.leaderboard.numbers import MISSING, percent, with_interval
 from noisybench.leaderboard.pagedata import flatten
@@ -57,10 +57,7 @@ def print_comparison(paths: list[Path], out: Console | None = None) -> None:
 
 def differing_settings(records: list[RunRecord]) -> list[list[str]]:
     """One line for each setting that is not the same in all runs; where results were put does not count."""
-    flat = [
-        flatten({name: value for name, value in record.config.items() if name not in ENVIRONMENT_FIELDS})
-        for record in records
-    ]
+    flat = [flatten(_settings(record, ENVIRONMENT_FIELDS)) for record in records]
     rows = []
     for name in sorted(set().union(*flat)):
         values = [canonical_json(config[name]) if name in config else MISSING for config in flat]
@@ -129,8 +126,11 @@ def paired_lines(records: list[RunRecord], names: list[str]) -> list[str]:
 
 
 def _kind(record: RunRecord) -> str:
-    left_out = ENVIRONMENT_FIELDS | {"seed"}
-    return canonical_json({name: value for name, value in record.config.items() if name not in left_out})
+    return canonical_json(_settings(record, ENVIRONMENT_FIELDS | {"seed"}))
+
+
+def _settings(record: RunRecord, left_out: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in with_later_fields(record.config).items() if name not in left_out}
 
 
 def _joined(names: list[str], numbers: Iterable[int]) -> str:

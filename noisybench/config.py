@@ -1,9 +1,10 @@
 """The configuration of one run: validated, unknown keys refused, resolved in layers, hashed to a run id.
 
 Layers, later ones win: the defaults below < the dataset card's defaults < the method card's recipe for that dataset
-(else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < what is given (a ``--config`` file, then the
-command line). The layers are applied whenever a :class:`RunConfig` is built, so Python and the command line give the
-same run.
+(else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < the method card's blind settings under that
+ruleset < on a short track the dataset card's table of it, then the method card's recipe ``DATASET:TRACK`` if there is
+one < what is given (a ``--config`` file, then the command line). The layers are applied whenever a :class:`RunConfig`
+is built, so Python and the command line give the same run.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from noisybench import registry
 from noisybench.canonical import canonical_json
+from noisybench.cards import DatasetCard
 from noisybench.errors import UserError, unknown_name
 from noisybench.files import file_sha256
+from noisybench.track import STANDARD, TRACKS, Length, Track, scaled
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -42,11 +45,12 @@ class OptimizerConfig(_Strict):
 class ScheduleConfig(_Strict):
     """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
 
-    name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear"] = "cosine"
+    name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear", "triangular"] = "cosine"
     steps: list[tuple[int, Positive]] = Field(default=[], description="steps: pairs (first epoch, learning rate)")
     start: int = Field(default=0, ge=0, description="linear: the epoch from which the rate falls to 0")
     period: int = Field(default=10, ge=1, description="cosine-restarts: epochs of one cycle")
     floor: NonNegative = Field(default=0.0, description="cosine, cosine-restarts: the lowest rate")
+    warmup: int = Field(default=0, ge=0, description="triangular: the epoch at lr; up to it the rate rises, then falls")
 
     @model_validator(mode="after")
     def _steps_are_ordered(self):
@@ -78,6 +82,9 @@ class RunConfig(_Strict):
     protocol: Literal["sealed", "authors"] = "sealed"
     ruleset: Literal["paper", "blind"] = Field(
         default="paper", description="paper: the card's recipe; blind: the card's one setting for all noise"
+    )
+    track: Track = Field(
+        default=STANDARD, description="fast: the dataset card's short schedule for all methods; phases keep their share"
     )
     limit_train: int | None = Field(
         default=None,
@@ -156,11 +163,18 @@ class RunConfig(_Strict):
         layers = [sizes, dataset_card.defaults, recipe, of_protocol]
         if ruleset == "blind":
             layers.append(method_card.blind)
-        if given.get("clean_labels") is not None:
-            layers.append(_of_checked_labels(Path(given["clean_labels"]), given.get("clean_labels_sha256")))
         merged: dict[str, Any] = {}
-        for layer in [*layers, given]:
+        for layer in layers:
             merged = merge(merged, layer)
+        track = given.get("track", cls.model_fields["track"].default)
+        if track != STANDARD:
+            table = _track_table(track, protocol, dataset_card)
+            of_track = _first_of(method_card.recipes, [f"{name}:{track}" for name in names])
+            merged = _on_track(merged, table, of_track, given, registry.load_method(method).Settings)
+        if given.get("clean_labels") is not None:
+            checked = _of_checked_labels(Path(given["clean_labels"]), given.get("clean_labels_sha256"))
+            merged = merge(merged, checked)
+        merged = merge(merged, given)
         noise = merged.get("noise", cls.model_fields["noise"].default)
         if "noise_rate" not in given and not _takes_rate(noise):
             # Of labels as shipped it is what the card expects; of a file, what the file will show.
@@ -234,24 +248,92 @@ ENVIRONMENT_FIELDS = {
     "sync_batchnorm",
 }
 
-# Added when run ids were in use: left out of them at this value, so that no earlier id moves.
-LATER_FIELDS = {"mixed_precision": "no", "channels_last": False}
+# Added when run ids were in use: left out of them at this value, so that no earlier id moves. A configuration without
+# one of them was run as this value says.
+LATER_FIELDS = {"mixed_precision": "no", "channels_last": False, "track": STANDARD, "schedule": {"warmup": 0}}
 LATER_SETTINGS = {"mslg": {"meta_every": 1}}  # of methods
+
+
+def _later(config: dict[str, Any]) -> dict[str, Any]:
+    return {**LATER_FIELDS, "settings": LATER_SETTINGS.get(str(config.get("method")), {})}
+
+
+def with_later_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the fields that did not exist yet when it was stored."""
+    return merge(_later(config), config)
 
 
 def _science(config: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
-    later = LATER_SETTINGS.get(config["method"], {})
-    kept["settings"] = _without_later(config["settings"], later)
-    return _without_later(kept, LATER_FIELDS)
+    return _without_later(kept, _later(config))
 
 
 def _without_later(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in later or value != later[name]}
+    kept = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(later.get(name), dict):
+            kept[name] = _without_later(value, later[name])
+        elif name not in later or value != later[name]:
+            kept[name] = value
+    return kept
 
 
 def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
     return next((recipes[name] for name in names if name in recipes), {})
+
+
+def _track_table(track: Any, protocol: Any, dataset_card: DatasetCard) -> dict[str, Any]:
+    """The dataset card's table of a short track.
+
+    Raises:
+        UserError: there is no such track, the dataset has none, or the protocol has no use for it.
+    """
+    if track not in TRACKS:
+        raise unknown_name("track", str(track), TRACKS)
+    if protocol == "authors":
+        raise UserError(
+            f"track {track!r} with protocol 'authors', which is for comparing with a paper and so trains as the paper "
+            "does: leave one of them out"
+        )
+    if track not in dataset_card.tracks:
+        names = [name for name in registry.card_names("datasets") if track in registry.dataset_card(name).tracks]
+        raise UserError(f"track {track!r}: dataset {dataset_card.name!r} has none; it is for {', '.join(names)}")
+    return dataset_card.tracks[track]
+
+
+def _on_track(
+    standard: dict[str, Any],
+    table: dict[str, Any],
+    recipe: dict[str, Any],
+    given: dict[str, Any],
+    settings: type[BaseModel],
+) -> dict[str, Any]:
+    """What the cards say of a run on a short track.
+
+    Args:
+        standard: what they say on the standard track.
+        table: the dataset card's, of the track.
+        recipe: the method card's, for the dataset and the track.
+        given: what is laid over all of it; the run's length is known only with it.
+        settings: the method's class of settings.
+    """
+    # Whole tables are replaced, not merged: of a method's own schedule no part may stay in force.
+    shorter = {**standard, **table}
+    try:
+        length = Length.model_validate(merge(merge(shorter, recipe), given))
+    except ValidationError:
+        return shorter  # given epochs or batch size are wrong: refused when the fields are read
+    shares = length.share_of(Length.model_validate(standard))
+    phases = scaled(settings, standard.get("settings", {}), shares)
+    return merge(merge(shorter, {"settings": phases}), recipe)
+
+
+def recipe_conditions(name: str) -> dict[str, str]:
+    """What a run must be for a recipe, by its name: ``DATASET``, ``DATASET:PROTOCOL``, ``DATASET:TRACK`` or
+    ``default``."""
+    dataset, _, condition = name.partition(":")
+    given = {} if dataset == "default" else {"dataset": dataset}
+    return given | ({"track" if condition in TRACKS else "protocol": condition} if condition else {})
 
 
 def _takes_rate(noise: Any) -> bool:

@@ -11,6 +11,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from noisybench.config import with_later_fields
+from noisybench.track import STANDARD
+
 if TYPE_CHECKING:
     import torch
 
@@ -61,7 +64,8 @@ class ConsoleProgress(Progress):
         else:
             achieved = f"achieved {data.train_noise_rate:.4f} in the train set"
             noise = f"{data.noise.kind} noise {data.noise.requested_rate:g} ({achieved})"
-        self.say(f"{config.method} on {config.dataset}, {noise}, model {config.model}, seed {config.seed}, {device}")
+        what = f"{config.method} on {config.dataset}{_track(config.track)}"
+        self.say(f"{what}, {noise}, model {config.model}, seed {config.seed}, {device}")
         self.say(
             f"{len(splits.train)} noisy train, {len(splits.meta)} clean meta, {len(splits.noisy_val)} noisy and "
             f"{len(splits.clean_val)} clean validation, {len(splits.test)} test images; output in {output}"
@@ -130,7 +134,9 @@ METRIC_TITLES = {
 
 def summary_table(record: RunRecord) -> Table:
     """The metrics of one run in per cent."""
-    table = Table(title=f"{record.config['method']} on {record.config['dataset']}, run {record.run_id}")
+    config = with_later_fields(record.config)
+    title = f"{config['method']} on {config['dataset']}{_track(config['track'])}, run {record.run_id}"
+    table = Table(title=title)
     table.add_column("metric")
     table.add_column("%", justify="right")
     for name, title in METRIC_TITLES.items():
@@ -139,3 +145,7 @@ def summary_table(record: RunRecord) -> Table:
             table.add_row(title, "-" if value is None else f"{100 * value:.2f}")
     table.add_row("training time, s", f"{record.cost.train_seconds:.1f}")
     return table
+
+
+def _track(track: str) -> str:
+    return "" if track == STANDARD else f", {track} track"

@@ -20,6 +20,10 @@ def learning_rate(base: float, schedule: ScheduleConfig, epoch: int, epochs: int
         return next(rate for first, rate in reversed(schedule.steps) if epoch >= first)
     if schedule.name == "linear":
         return base * min(1.0, (epochs - epoch) / max(1, epochs - schedule.start))
+    if schedule.name == "triangular":
+        rising = (epoch + 1) / (schedule.warmup + 1)
+        # A run that is no longer than its warm-up ends on the way up.
+        return base * min(rising, (epochs - epoch) / max(1, epochs - schedule.warmup))
     if schedule.name in ("cosine", "cosine-restarts"):
         period = epochs if schedule.name == "cosine" else schedule.period
         phase = (epoch % period) / period

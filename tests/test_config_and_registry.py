@@ -9,7 +9,7 @@ import pytest
 import noisybench
 from noisybench import registry
 from noisybench.cards import MethodCard
-from noisybench.config import build_config, merge, parse_override
+from noisybench.config import build_config, merge, parse_override, recipe_conditions
 from noisybench.errors import UserError
 from noisybench.schedule import learning_rate
 
@@ -149,7 +149,7 @@ def test_every_card_is_valid_and_every_recipe_builds():
     for name in registry.method_names():
         card = registry.method_card(name)
         for recipe in card.recipes:
-            dataset, _, protocol = recipe.partition(":")
-            if dataset in registry.card_names("datasets"):
-                noisybench.RunConfig(method=name, dataset=dataset, protocol=protocol or "sealed")
+            conditions = recipe_conditions(recipe)
+            if conditions.get("dataset") in registry.card_names("datasets"):
+                noisybench.RunConfig(method=name, **conditions)
         noisybench.RunConfig(method=name, ruleset="blind")

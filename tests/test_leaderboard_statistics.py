@@ -209,7 +209,7 @@ def test_expansion_is_the_whole_grid():
     assert {run["seed"] for run in runs[: len(runs) // 2]} == {0}
     assert runs[0] == {
         "method": "ce", "dataset": "cifar10", "noise": "symmetric", "noise_rate": 0.2, "seed": 0,
-        "protocol": "sealed", "ruleset": "paper", "model": "noisybench_cnn8",
+        "protocol": "sealed", "ruleset": "paper", "track": "standard", "model": "noisybench_cnn8",
     }  # fmt: skip
     assert expand(card, seeds=1, methods=["x"])[0]["method"] == "x"
 

@@ -151,6 +151,7 @@ def test_what_is_no_record_is_refused(text):
     [
         ({"protocol": "authors"}, "protocol is 'authors'"),
         ({"ruleset": "blind"}, "ruleset"),
+        ({"track": "fast"}, "track is 'fast'; the board wants 'standard'"),
         ({"epochs": 30}, "epochs is 30"),
         ({"model": "resnet18"}, "model"),
         ({"limit_train": 400}, "limit_train is 400; the board wants None"),

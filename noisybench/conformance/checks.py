@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisybench import registry
-from noisybench.config import build_config
+from noisybench.config import build_config, recipe_conditions
 from noisybench.conformance.compare import first_difference
 from noisybench.conformance.global_rng import surroundings
 from noisybench.conformance.problem import Problem
@@ -85,11 +85,9 @@ def card(subject: Subject) -> None:
         found = registry.method_card(subject.name)
         datasets = registry.card_names("datasets")
         for name in found.recipes:
-            dataset, _, protocol = name.partition(":")
-            if dataset == "default" or dataset in datasets:
-                given = {"method": subject.name, "noise": "none"}
-                given |= {} if dataset == "default" else {"dataset": dataset}
-                build_config(given | ({"protocol": protocol} if protocol else {}))
+            conditions = recipe_conditions(name)
+            if conditions.get("dataset", "digits") in datasets:
+                build_config({"method": subject.name, "noise": "none", **conditions})
         for dataset in datasets if found.blind else []:
             build_config({"method": subject.name, "dataset": dataset, "ruleset": "blind", "noise": "none"})
     except UserError as error:

@@ -44,7 +44,7 @@ def cell_of(card: BenchmarkCard, config: dict[str, Any]) -> Cell:
 
 def required(card: BenchmarkCard) -> dict[str, Any]:
     """The configuration that every run of a board shares."""
-    shared: dict[str, Any] = {"protocol": card.protocol, "ruleset": card.ruleset}
+    shared: dict[str, Any] = {"protocol": card.protocol, "ruleset": card.ruleset, "track": card.track}
     if card.model is not None:
         shared["model"] = card.model
     if card.epochs is not None:

@@ -9,6 +9,7 @@ from noisybench import registry
 from noisybench.cards import BenchmarkCard, Claim
 from noisybench.errors import UserError
 from noisybench.leaderboard.cells import Cell, board_cells
+from noisybench.track import STANDARD
 
 AS_SHIPPED = {"real": "none"}  # papers say real noise where a run says that it adds none to the labels as shipped
 
@@ -23,10 +24,14 @@ class PaperClaim:
 
 
 def claims_of(card: BenchmarkCard, method: str) -> dict[Cell, PaperClaim]:
-    """The published numbers of a method for a board's cells; the method's own card wins over the board's."""
+    """The published numbers of a method for a board's cells; the method's own card wins over the board's.
+
+    Those on a method's card are of training as its source has it, so a short track shows the board's alone.
+    """
     claims: list[Claim] = [claim for claim in card.claims if claim.method == method]
-    with contextlib.suppress(UserError):  # a record of a method that is not installed here: it has no card
-        claims += registry.method_card(method).claims
+    if card.track == STANDARD:
+        with contextlib.suppress(UserError):  # a record of a method that is not installed here: it has no card
+            claims += registry.method_card(method).claims
     found = {}
     for claim in claims:
         cell = Cell(claim.dataset, AS_SHIPPED.get(claim.noise, claim.noise), claim.noise_rate)

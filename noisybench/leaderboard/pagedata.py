@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisybench import registry
-from noisybench.config import ENVIRONMENT_FIELDS
+from noisybench.config import ENVIRONMENT_FIELDS, with_later_fields
 from noisybench.errors import UserError
 from noisybench.leaderboard.cells import Cell
 from noisybench.leaderboard.standings import RULES, Row, Scope, Standings
@@ -39,6 +39,7 @@ def page_data(standings: Standings) -> dict[str, Any]:
             "summary": card.summary,
             "protocol": card.protocol,
             "ruleset": card.ruleset,
+            "track": card.track,
             "headline": card.headline,
             "baseline": card.baseline,
         },
@@ -171,7 +172,8 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
 
 def _science(record: RunRecord) -> dict[str, Any]:
     """A run's settings without where its files lay: a published page tells nobody's folders."""
-    return flatten({name: value for name, value in record.config.items() if name not in ENVIRONMENT_FIELDS})
+    config = with_later_fields(record.config)
+    return flatten({name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS})
 
 
 def _grid(epochs: int, points: int) -> list[int]:

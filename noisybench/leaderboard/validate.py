@@ -8,7 +8,7 @@ from typing import Any
 from noisybench import registry
 from noisybench.canonical import canonical_json
 from noisybench.cards import BenchmarkCard
-from noisybench.config import ENVIRONMENT_FIELDS, run_id_of
+from noisybench.config import ENVIRONMENT_FIELDS, run_id_of, with_later_fields
 from noisybench.errors import UserError
 from noisybench.leaderboard.cells import board_cells, cell_of, required
 from noisybench.record import InformationUsed, RunRecord, parse_record, select
@@ -196,7 +196,7 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
             wanted = f"what is expected of the labels is {expected}" if expected else "this board's noise takes none"
             return f"noise_rate is {record.config['noise_rate']}; {wanted}"
     wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
-    return _overridden(wanted, record.config, "")
+    return _overridden(wanted, with_later_fields(record.config), "")
 
 
 def _overridden(wanted: dict[str, Any], config: dict[str, Any], prefix: str) -> str | None:
@@ -246,7 +246,8 @@ class Filed:
                 f"{record.config['method']}, {cell.label}, seed {record.config['seed']} is taken by run "
                 f"{self._taken[place]}; a board holds one run per method, cell and seed"
             )
-        settings = {name: value for name, value in record.config.items() if name not in NOT_SHARED}
+        config = with_later_fields(record.config)
+        settings = {name: value for name, value in config.items() if name not in NOT_SHARED}
         other, known = self._settings.setdefault(entry, (record.run_id, settings))
         if known != settings:
             changed = sorted(name for name in known.keys() | settings.keys() if known.get(name) != settings.get(name))

@@ -12,13 +12,14 @@ from torch import Tensor
 from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput
 from noisybench.methods.sample_selection import SampleSelection, SelectionSettings
+from noisybench.track import Epochs, Steps
 
 
 class CoTeachingPlusSettings(SelectionSettings):
     """When disagreement begins to count, and what happens without any."""
 
-    init_epochs: int = Field(default=20, ge=0, description="epochs of plain co-teaching before disagreement counts")
-    agreement_steps: int = Field(
+    init_epochs: Epochs = Field(default=20, ge=0, description="epochs of plain co-teaching before disagreement counts")
+    agreement_steps: Steps = Field(
         default=5000, ge=0, description="a batch without disagreement is trained on as a whole before this step"
     )
 

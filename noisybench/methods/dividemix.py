@@ -6,7 +6,7 @@ Li, Socher & Hoi, ICLR 2020, after the released code and its authors' answers; t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from noisybench.methods.base import LabelEstimate, Settings, StepOutput
 from noisybench.methods.loss_mixture import clean_probability, rescale
 from noisybench.methods.mixmatch import linear_ramp, mixup, sharpen
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
+from noisybench.track import Counts, Epochs
 
 SYMMETRIC_KINDS = frozenset({"none", "symmetric", "symmetric-inclusive"})
 
@@ -26,17 +27,19 @@ SYMMETRIC_KINDS = frozenset({"none", "symmetric", "symmetric-inclusive"})
 class DivideMixSettings(Settings):
     """Warm-up, split and MixMatch. The four that may be left out follow the noise, by :func:`authors_choice`."""
 
-    warmup_epochs: int = Field(default=10, ge=0, description="epochs of cross-entropy before the first split")
+    warmup_epochs: Epochs = Field(default=10, ge=0, description="epochs of cross-entropy before the first split")
     temperature: Positive = Field(default=0.5, description="T of sharpening")
     mixup_alpha: Positive = Field(default=4.0, description="alpha of mixup's Beta(alpha, alpha)")
-    ramp_epochs: NonNegative = Field(default=16, description="epochs over which lambda_u's term grows to its weight")
+    ramp_epochs: Annotated[NonNegative, Counts("epochs")] = Field(
+        default=16, description="epochs over which lambda_u's term grows to its weight"
+    )
     lambda_u: NonNegative | None = Field(
         default=None, description="weight of the unlabelled loss; by the authors' rule for the noise if not given"
     )
     threshold: Fraction | None = Field(
         default=None, description="clean probability above which a sample is labelled; by the rule if not given"
     )
-    loss_history: int | None = Field(
+    loss_history: Annotated[int | None, Counts("epochs")] = Field(
         default=None, ge=1, description="epochs over which the split's losses are averaged; by the rule if not given"
     )
     confidence_penalty: bool | None = Field(

@@ -10,10 +10,11 @@ from pydantic import Field
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.methods.clean_only import clean_step
+from noisybench.track import Epochs
 
 
 class FineTuneSettings(Settings):
-    finetune_epochs: int = Field(default=10, ge=1, description="epochs at the end of the run on the meta set alone")
+    finetune_epochs: Epochs = Field(default=10, ge=1, description="epochs at the end of the run on the meta set alone")
 
 
 class FineTune(Method):

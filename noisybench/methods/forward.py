@@ -15,6 +15,7 @@ from torch import Tensor
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings
 from noisybench.methods.losses import forward_corrected
+from noisybench.track import Epochs
 
 OUTLIER_PERCENTILE = 97
 
@@ -52,7 +53,7 @@ class ForwardOracle(Method):
 
 
 class ForwardSettings(Settings):
-    estimation_epochs: int = Field(default=120, ge=1, description="epochs of cross-entropy; then a fresh network")
+    estimation_epochs: Epochs = Field(default=120, ge=1, description="epochs of cross-entropy; then a fresh network")
     filter_outliers: bool = Field(default=True, description="anchor points below the 97th percentile")
 
 

@@ -14,12 +14,15 @@ from noisybench.data.loader import Batch
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import from_soft_labels
 from noisybench.methods.losses import prior_penalty, soft_cross_entropy
+from noisybench.track import Epochs
 
 
 class JointSettings(Settings):
-    first_stage_epochs: int = Field(default=200, ge=1, description="then labels are frozen and a fresh network starts")
-    label_start: int = Field(default=70, ge=1, description="first epoch on estimated labels")
-    window: int = Field(default=10, ge=1, description="epochs whose predictions a label averages")
+    first_stage_epochs: Epochs = Field(
+        default=200, ge=1, description="then labels are frozen and a fresh network starts"
+    )
+    label_start: Epochs = Field(default=70, ge=1, description="first epoch on estimated labels")
+    window: Epochs = Field(default=10, ge=1, description="epochs whose predictions a label averages")
     prior_weight: NonNegative = Field(default=1.2, description="α, of KL(uniform ‖ batch-mean prediction)")
     entropy_weight: NonNegative = Field(default=0.8, description="β, of the mean entropy of predictions")
     double_softmax_entropy: bool = Field(

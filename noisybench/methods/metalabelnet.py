@@ -27,12 +27,15 @@ from noisybench.meta import (
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.ema import frozen_copy
 from noisybench.methods.mslg import entropy
+from noisybench.track import Epochs
 
 
 class MetaLabelNetSettings(Settings):
     """Warm-up, the look-ahead, and the label layer's Adam."""
 
-    warmup_epochs: int = Field(default=44, ge=0, description="epochs of cross-entropy; the encoder is the network then")
+    warmup_epochs: Epochs = Field(
+        default=44, ge=0, description="epochs of cross-entropy; the encoder is the network then"
+    )
     inner_lr: Positive = Field(default=1.0, description="the look-ahead step")
     label_lr: Positive = Field(default=1e-2, description="learning rate of the label layer's Adam")
     label_decay: NonNegative = Field(default=1e-4, description="weight decay of the label layer's Adam")
@@ -76,7 +79,8 @@ class MetaLabelNet(Method):
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         with torch.no_grad(), classifier_inputs(self.encoder) as kept:
             self.encoder(batch.images)
-        label_logits = self.label_layer(kept[0])
+        features = kept[0].to(self.context.dtype)  # in mixed precision the encoder's are in another
+        label_logits = self.label_layer(features)
         ahead = look_ahead_tangent(
             self.network,
             forward,
@@ -91,7 +95,7 @@ class MetaLabelNet(Method):
         direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach())
         self.context.step(self.settings.inner_lr * (direction * label_logits).mean(), self.label_optimizer)
 
-        label_logits = self.label_layer(kept[0]).detach()
+        label_logits = self.label_layer(features).detach()
         self.context.store.write("soft_labels", batch.index, label_logits.softmax(dim=1))
         logits = logits_again(self.network, forward)
         loss = soft_label_loss(logits, label_logits) + self.settings.entropy_weight * entropy(logits)

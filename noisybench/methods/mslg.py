@@ -18,12 +18,13 @@ from noisybench.meta import label_direction, logits_again, look_ahead_tangent, n
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import odds_against
 from noisybench.methods.losses import entropy
+from noisybench.track import Epochs
 
 
 class MSLGSettings(Settings):
     """α, κ, γ, K and the stages. κ = αβ/(N·C) is the label step free of normalisation: Δℓ = −κ·(w∘ṗ − y·Σ w∘ṗ)."""
 
-    warmup_epochs: int = Field(default=44, ge=0, description="epochs of cross-entropy before labels move")
+    warmup_epochs: Epochs = Field(default=44, ge=0, description="epochs of cross-entropy before labels move")
     inner_lr: Positive = Field(default=0.5, description="α, the look-ahead step")
     kappa: NonNegative = Field(default=1.5625, description="κ = αβ/(N·C), the label step; 0 freezes the labels")
     entropy_weight: NonNegative = Field(default=1.0, description="γ")

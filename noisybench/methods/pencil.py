@@ -17,11 +17,12 @@ from noisybench.meta import soft_label_loss
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import from_label_logits
 from noisybench.methods.losses import entropy
+from noisybench.track import Epochs
 
 
 class PencilSettings(Settings):
-    warmup_epochs: int = Field(default=70, ge=0, description="phase 1: cross-entropy, labels as given")
-    freeze_epoch: int = Field(default=200, ge=0, description="first epoch of phase 3: labels are frozen")
+    warmup_epochs: Epochs = Field(default=70, ge=0, description="phase 1: cross-entropy, labels as given")
+    freeze_epoch: Epochs = Field(default=200, ge=0, description="first epoch of phase 3: labels are frozen")
     compatibility_weight: NonNegative = Field(default=0.4, description="α")
     entropy_weight: NonNegative = Field(default=0.1, description="β")
     label_lr: NonNegative = Field(default=600.0, description="λ, the labels' step")

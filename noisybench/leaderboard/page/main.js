@@ -40,6 +40,7 @@ function describeBoard() {
     [unique(data.rows.map((row) => row.method)).length, "methods"], [thousands(data.runs.length), "runs"],
     [`${data.cells.length} of ${data.cells.length + data.empty.length}`, "cells"], [seeds, "seeds"],
     [data.board.protocol, "protocol"], [data.board.ruleset, "ruleset"],
+    [data.board.track, "track"],
   ];
   byId("facts").append(...facts.map(([value, name]) => element("li", {}, element("b", {}, String(value)), ` ${name}`)));
 }
