@@ -1,6 +1,7 @@
 """Every registered method on digits, three seeds at 60 % symmetric and at 40 % pair-flip noise, as a Markdown table.
 
     python scripts/methods_table.py runs/methods-table [METHOD …]
+    python scripts/methods_table.py runs/engines mslg 'mslg[engine=head]' 'mslg[meta_every=2;kappa=5]'
 
 Runs that are finished are not repeated, interrupted ones are resumed, and one that fails is named below the table.
 Each run gets one thread; as many run at a time as there are cores.
@@ -24,10 +25,14 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
     import torch
 
     import noisybench
+    from noisybench.config import merge, parse_override
 
     torch.set_num_threads(1)
     output = Path(folder) / f"{method}-{noise}-{rate:g}-{seed}"
-    given = {"method": method, "dataset": "digits", "noise": noise, "noise_rate": rate, "seed": seed}
+    name, _, inside = method.removesuffix("]").partition("[")
+    given = {"method": name, "dataset": "digits", "noise": noise, "noise_rate": rate, "seed": seed}
+    for setting in filter(None, inside.split(";")):
+        given = merge(given, parse_override(f"method.{setting}"))
     record = noisybench.run(noisybench.RunConfig(**given, output=output), resume=True)
     return record.metrics["test_accuracy_last"], record.cost.train_seconds
 

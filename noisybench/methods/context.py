@@ -175,7 +175,7 @@ class Context:
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that a configuration describes."""
+    """The optimizer that a configuration describes, as one fused operation for all parameters."""
     if config.name == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -183,6 +183,8 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             nesterov=config.nesterov,
+            fused=True,
         )
     adam = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return adam(parameters, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
+    betas = (config.momentum, 0.999)
+    return adam(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
