@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from noisybench import registry, rng, state
+from noisybench.allocator import keep_freed_memory
 from noisybench.checkpointing import BegunEpoch, Checkpoints, Past
 from noisybench.config import RunConfig
 from noisybench.data.loader import Batch, Pass, TrainLoader
@@ -48,6 +49,8 @@ def default_output(config: RunConfig) -> Path:
 
 def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = None) -> RunRecord:
     """Train and evaluate one method under the protocol.
+
+    On a CPU the process keeps freed memory from now on (:mod:`noisybench.allocator`).
 
     Args:
         config: what to run.
@@ -92,6 +95,8 @@ def _run(
         progress.finish(finished, output.path)
         return finished
     device, dtype = accelerator.device, getattr(torch, config.precision)
+    if device.type == "cpu":
+        keep_freed_memory()
     started = time.perf_counter()
     with world.together():
         if world.is_main and output.config.is_file():

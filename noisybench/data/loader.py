@@ -70,6 +70,7 @@ class Batch:
 
 SWEEP_VALUES = 2**24  # pixel values of one batch of inference, on the device as floats
 SWEEP_ROWS = 1024
+SWEEP_ROWS_CPU = 256  # more are no faster there, and take memory
 
 
 class Stream:
@@ -116,7 +117,8 @@ class Stream:
 
     def sweep(self, part: slice) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of a part in order, not augmented: pairs (rows int64, normalised images)."""
-        size = max(1, min(SWEEP_ROWS, SWEEP_VALUES // int(np.prod(self.pixels.shape[1:]))))
+        most = SWEEP_ROWS_CPU if self.device.type == "cpu" else SWEEP_ROWS
+        size = max(1, min(most, SWEEP_VALUES // int(np.prod(self.pixels.shape[1:]))))
         first, last, _ = part.indices(len(self))
         pieces = [np.arange(start, min(start + size, last)) for start in range(first, last, size)]
         pixels = feed([self.pixels], [(rows,) for rows in pieces], self.device, self.workers)

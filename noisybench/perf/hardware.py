@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 
+from noisybench.allocator import keep_freed_memory
 from noisybench.data.feed import usable_cores
 from noisybench.errors import UserError
 from noisybench.perf.records import Hardware
 
 
 def measuring_device(name: str | None, threads: int | None) -> torch.device:
-    """The device to measure on: a GPU if there is one and nothing else is said. Sets torch's threads.
+    """The device to measure on: a GPU if there is one and nothing else is said. Sets torch's threads, and the allocator
+    as a run does, for all that is measured.
 
     Raises:
         UserError: there is no such device.
@@ -28,6 +30,8 @@ def measuring_device(name: str | None, threads: int | None) -> torch.device:
         raise UserError(f"--device {name}: choose cpu or cuda")
     if name == "cuda" and not has_gpu:
         raise UserError("--device cuda: torch finds no GPU here; leave it out to measure the CPU")
+    if name == "cpu":
+        keep_freed_memory()
     return torch.device(name)
 
 

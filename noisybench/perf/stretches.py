@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from noisybench.allocator import keep_freed_memory
 from noisybench.errors import UserError
 from noisybench.evaluate import TrainingMeter, accuracies
 from noisybench.loop import Step, begin_epoch, training_steps
@@ -88,6 +89,8 @@ def stretches(order: Order) -> Iterator[Piece]:
     """
     torch.set_num_threads(order.threads)
     device = torch.device(order.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[order.precision])
     problem = build(order, device, accelerator)
     for phase in _phases(problem, order, device):
