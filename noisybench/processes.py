@@ -26,8 +26,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     """
     launched = _number("WORLD_SIZE")
     check_processes(_number("LOCAL_WORLD_SIZE"))
-    if AcceleratorState._shared_state.get("_mixed_precision", config.mixed_precision) != config.mixed_precision:
-        AcceleratorState._reset_state()  # an earlier run of this process had another precision; the processes stay
+    forget_another_precision(config.mixed_precision)
     try:
         accelerator = Accelerator(
             cpu=launched > 1 and on_cpu(),
@@ -48,6 +47,12 @@ def make_accelerator(config: RunConfig) -> Accelerator:
             f"start them with `noisybench run --processes N`, `accelerate launch --multi_gpu` or `torchrun`"
         )
     return accelerator
+
+
+def forget_another_precision(mixed_precision: str) -> None:
+    """Let a process that had another mixed precision before make an ``Accelerator`` of this one; its group stays."""
+    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
+        AcceleratorState._reset_state()
 
 
 def leave() -> None:

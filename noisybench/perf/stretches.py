@@ -21,6 +21,7 @@ from noisybench.perf.steps import WARMUP
 from noisybench.perf.subjects import Variant
 from noisybench.perf.timing import wait_for
 from noisybench.perf.together import Piece
+from noisybench.processes import forget_another_precision
 
 WARM_UP, MAIN, EVALUATION = "warm-up", "main phase", "evaluation"
 MIXED = {"fp32": "no", "bf16": "bf16"}  # as a run's configuration says it
@@ -91,6 +92,7 @@ def stretches(order: Order) -> Iterator[Piece]:
     device = torch.device(order.device)
     if device.type == "cpu":
         keep_freed_memory()
+    forget_another_precision(MIXED[order.precision])
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[order.precision])
     problem = build(order, device, accelerator)
     for phase in _phases(problem, order, device):
