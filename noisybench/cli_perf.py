@@ -54,6 +54,9 @@ def steps(
     precision: Precision = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks.")] = False,
     channels_last: ChannelsLast = False,
+    plain_allocator: Annotated[
+        bool, typer.Option("--plain-allocator", help="On a CPU: do not keep freed memory, which a run does.")
+    ] = False,
     repeats: Repeats = 20,
     device: Device = None,
     threads: Threads = None,
@@ -65,7 +68,8 @@ def steps(
     from noisybench.perf.steps import measure_steps
     from noisybench.perf.subjects import variants
 
-    file, measured_on, chosen = JsonFile(json), measuring_device(device, threads), variants(methods, engines)
+    file, chosen = JsonFile(json), variants(methods, engines)
+    measured_on = measuring_device(device, threads, plain_allocator=plain_allocator)
     found = measure_steps(
         chosen,
         _size(model, batch_size, classes, image_size),

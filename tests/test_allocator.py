@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -53,3 +54,17 @@ def test_freed_memory_stays():
 def test_what_the_user_set_stands():
     returned, held = kept_mib(keep=True, environment={"MALLOC_MMAP_THRESHOLD_": str(MIB)})
     assert returned == "False" and held <= 4
+
+
+@glibc
+@pytest.mark.parametrize(("options", "keeps"), [([], True), (["--plain-allocator"], False)])
+def test_perf_measures_as_a_run_trains_unless_asked_otherwise(tmp_path, options, keeps):
+    clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    tiny = ["--model", "noisybench_mlp", "--image-size", "8", "--batch-size", "8", "--device", "cpu", "--repeats", "1"]
+    command = [sys.executable, "-m", "noisybench", "perf", "steps", *tiny, "--methods", "ce", *options]
+    file = tmp_path / "perf.json"
+    done = subprocess.run([*command, "--json", file], env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(file.read_text())
+    assert {record["hardware"]["keeps_freed_memory"] for record in records} == {keeps}
+    assert ("freed memory kept" if keeps else "freed memory left to the C library") in done.stdout

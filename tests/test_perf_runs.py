@@ -37,7 +37,16 @@ PHASES = {WARM_UP: 1, MAIN: 2, EVALUATION: 3}
 ORDER = Order(Variant("mslg", "mslg"), SIZE, PHASES, 5, 30, 2, "cpu", 1, "fp32", False)
 TINY = ("--model", "noisybench_cnn4", "--image-size", "8", "--batch-size", "8", "--images", "20", "--device", "cpu")
 FEW = ("--evaluated", "30", "--steps", "5", "--repeats", "2", "--epochs-of-run", "60")
-MACHINE = Hardware(cpu="A processor", cores=2, threads=1, gpu=None, torch="2.11.0", date="2026-01-02", load=0.5)
+MACHINE = Hardware(
+    cpu="A processor",
+    cores=2,
+    threads=1,
+    gpu=None,
+    torch="2.11.0",
+    date="2026-01-02",
+    keeps_freed_memory=False,
+    load=0.5,
+)
 
 
 # --- processes that meet -------------------------------------------------------------------------------------------

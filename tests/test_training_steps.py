@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from noisybench import registry
 from noisybench.evaluate import TrainingMeter
 from noisybench.loop import begin_epoch, training_steps
+from noisybench.perf.memory import peak_bytes
 from noisybench.perf.problem import Problem, Size
 from noisybench.perf.subjects import Subject, Variant
 
@@ -75,6 +77,16 @@ def test_a_step_waits_for_nothing_and_keeps_no_gradient(name):
     assert reads.found == KNOWN_READS.get(name, set())
     parameters = [weight for module in subject.method.modules().values() for weight in module.parameters()]
     assert parameters and all(weight.grad is None for weight in parameters)
+
+
+def test_a_label_table_takes_what_its_entries_take():
+    rows, classes = 300, 40
+    problem = Problem("mslg", {}, Size("noisybench_cnn4", batch_size=8, classes=classes, side=8, rows=rows), CPU)
+    context = problem.method.context
+    assert context.store["label_logits"].nbytes == rows * classes * 4
+    assert torch.equal(context.one_hot_labels(), F.one_hot(context.given_labels, classes).float())
+    labels = rows * 8  # int64
+    assert peak_bytes(context.one_hot_labels, lambda: [context.given_labels], CPU) == labels + rows * classes * 4
 
 
 def test_an_epoch_with_its_loader_and_meter_waits_for_nothing():

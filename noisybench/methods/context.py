@@ -73,6 +73,11 @@ class Context:
         """C×C, T[i, j] = P(given j | true i) in the train set, for methods that declare ``transition_matrix``."""
         return self._prior("transition_matrix").to(self.device, self.dtype)
 
+    def one_hot_labels(self) -> Tensor:
+        """The given labels as one-hot rows (n×C, in ``dtype``), without the table of integers that F.one_hot makes."""
+        rows = torch.zeros(len(self.given_labels), self.num_classes, device=self.device, dtype=self.dtype)
+        return rows.scatter_(1, self.given_labels[:, None], 1.0)
+
     def make_network(self) -> nn.Module:
         """A freshly initialised network of the run's model. The k-th one of a run has the k-th initialisation."""
         self.networks_made += 1

@@ -92,10 +92,10 @@ class DivideMix(TwoNetworks):
         super().build()
         context = self.context
         self.choice = self._choice()
-        size, num_classes = len(context.given_labels), context.num_classes
+        size = len(context.given_labels)
         context.store.add("losses", torch.zeros(size, 2, self.choice.loss_history, dtype=context.dtype))
         context.store.add("clean_probability", torch.ones(size, 2, dtype=torch.float64))
-        context.store.add("prediction", F.one_hot(context.given_labels, num_classes).to(context.dtype))
+        context.store.add("prediction", context.one_hot_labels())
         self.splits_made = 0
         # Of each network's pass in this epoch: labelled samples, and how many of them are behind it.
         self.rows_in_pass = torch.zeros(2, dtype=torch.int64)
@@ -244,7 +244,7 @@ class DivideMix(TwoNetworks):
             return None
         store = self.context.store
         clean, prediction = store["clean_probability"].mean(dim=1), store["prediction"]
-        given = F.one_hot(self.context.given_labels, self.context.num_classes)
+        given = self.context.one_hot_labels()
         soft_labels = clean[:, None] * given + (1 - clean[:, None]) * prediction
         return LabelEstimate(soft_labels.to(prediction.dtype), -clean)
 

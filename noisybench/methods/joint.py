@@ -38,7 +38,7 @@ class Joint(Method):
 
     def build(self) -> None:
         super().build()
-        given = F.one_hot(self.context.given_labels, self.context.num_classes).to(self.context.dtype)
+        given = self.context.one_hot_labels()
         self.context.store.add("predictions", given[:, None].expand(-1, self.settings.window, -1))
 
     def start_epoch(self, epoch: int) -> None:

@@ -59,8 +59,7 @@ class MetaLabelNet(Method):
         self.label_optimizer = torch.optim.Adam(
             self.label_layer.parameters(), lr=self.settings.label_lr, weight_decay=self.settings.label_decay
         )
-        one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
-        self.context.store.add("soft_labels", one_hot.to(self.context.dtype))
+        self.context.store.add("soft_labels", self.context.one_hot_labels())
 
     def start_epoch(self, epoch: int) -> None:
         if epoch == self.settings.warmup_epochs:

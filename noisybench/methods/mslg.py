@@ -47,9 +47,9 @@ class MSLG(Method):
 
     def build(self) -> None:
         super().build()
-        one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
-        self.context.store.add("label_logits", self.settings.initial_gap * one_hot.to(self.context.dtype))
-        self.context.store.add("odds_against_given", torch.zeros(len(one_hot), dtype=self.context.dtype))
+        label_logits = self.context.one_hot_labels().mul_(self.settings.initial_gap)
+        self.context.store.add("label_logits", label_logits)
+        self.context.store.add("odds_against_given", torch.zeros(len(label_logits), dtype=self.context.dtype))
         meta_step = 4.0 if self.settings.engine == "head" else MSLG.forward_equivalents
         self.forward_equivalents = 3.0 + (meta_step - 3.0) / self.settings.meta_every
 

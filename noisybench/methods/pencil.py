@@ -40,8 +40,7 @@ class Pencil(Method):
 
     def build(self) -> None:
         super().build()
-        one_hot = F.one_hot(self.context.given_labels, self.context.num_classes)
-        self.context.store.add("label_logits", self.settings.initial_gap * one_hot.to(self.context.dtype))
+        self.context.store.add("label_logits", self.context.one_hot_labels().mul_(self.settings.initial_gap))
 
     def training_step(self, batch: Batch) -> StepOutput:
         logits = self.network(batch.images)

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import torch
 
-from noisybench.allocator import keep_freed_memory
+from noisybench.allocator import keep_freed_memory, keeps_freed_memory
 from noisybench.data.feed import usable_cores
 from noisybench.errors import UserError
 from noisybench.perf.records import Hardware
 
 
-def measuring_device(name: str | None, threads: int | None) -> torch.device:
-    """The device to measure on: a GPU if there is one and nothing else is said. Sets torch's threads, and the allocator
-    as a run does, for all that is measured.
+def measuring_device(name: str | None, threads: int | None, *, plain_allocator: bool = False) -> torch.device:
+    """The device to measure on: a GPU if there is one and nothing else is said. Sets torch's threads.
+
+    Args:
+        name: cpu or cuda.
+        threads: of one operator on the CPU.
+        plain_allocator: leave the C library's allocator as it comes. Else what is measured on a CPU keeps freed memory,
+            as a run does.
 
     Raises:
         UserError: there is no such device.
@@ -30,7 +35,7 @@ def measuring_device(name: str | None, threads: int | None) -> torch.device:
         raise UserError(f"--device {name}: choose cpu or cuda")
     if name == "cuda" and not has_gpu:
         raise UserError("--device cuda: torch finds no GPU here; leave it out to measure the CPU")
-    if name == "cpu":
+    if name == "cpu" and not plain_allocator:
         keep_freed_memory()
     return torch.device(name)
 
@@ -44,6 +49,7 @@ def hardware(device: torch.device) -> Hardware:
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         torch=torch.__version__,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        keeps_freed_memory=keeps_freed_memory(),
         load=round(os.getloadavg()[0], 2),
     )
 

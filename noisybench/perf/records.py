@@ -26,6 +26,7 @@ class Hardware(BaseModel):
         gpu: the model's name; None if the CPU was measured.
         torch: version.
         date: ISO, UTC, to the second; shared by the records of one command.
+        keeps_freed_memory: whether the process does (:mod:`noisybench.allocator`), as a run on a CPU.
         load: the machine's mean number of waiting processes over the last minute, before the measurement.
     """
 
@@ -37,6 +38,7 @@ class Hardware(BaseModel):
     gpu: str | None
     torch: str
     date: str
+    keeps_freed_memory: bool
     load: float
 
 

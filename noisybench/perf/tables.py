@@ -82,7 +82,8 @@ def hardware_line(record: Record) -> str:
     """What a record was measured on, as one line."""
     machine = record.hardware
     on = f"{machine.gpu}; " if machine.gpu else ""
+    memory = "kept" if machine.keeps_freed_memory else "left to the C library"
     return (
         f"{on}{machine.cpu}, cores: {machine.cores}, threads: {machine.threads}; torch {machine.torch}; "
-        f"{machine.date}; load {machine.load:g}"
+        f"{machine.date}; load {machine.load:g}; freed memory {memory}"
     )
