@@ -391,6 +391,7 @@ def entry(name, values, median, quartiles, ratio):
             "gpu": None,
             "torch": "2.11.0",
             "date": "2026-01-02T03:04:05+00:00",
+            "keeps_freed_memory": True,
             "load": 0.5,
         },
     }
@@ -402,7 +403,7 @@ def test_report_is_made_of_the_records_alone(tmp_path):
     larger = {"setup": {"model": "cnn", "batch": 16}}
     file.write_text(json.dumps([bare, mslg, {**bare, **larger}, {**mslg, **larger}]))
     assert report([file]).splitlines() == [
-        "A processor, cores: 2, threads: 1; torch 2.11.0; 2026-01-02T03:04:05+00:00; load 0.5",
+        "A processor, cores: 2, threads: 1; torch 2.11.0; 2026-01-02T03:04:05+00:00; load 0.5; freed memory kept",
         "",
         "**steps: model cnn**",
         "",

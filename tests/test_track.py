@@ -141,7 +141,7 @@ def test_mlnt_by_hand():
 
 def test_what_is_given_wins():
     given = fast("mslg", settings={"warmup_epochs": 44}, optimizer={"lr": 0.1}, schedule={"warmup": 1})
-    assert given.settings["warmup_epochs"] == 44 and given.settings["kappa"] == 11.875
+    assert given.settings["warmup_epochs"] == 44 and given.settings["kappa"] == 1.5625
     assert given.optimizer.lr == 0.1 and given.optimizer.momentum == FAST["optimizer"]["momentum"]
     assert given.schedule.warmup == 1 and given.schedule.name == FAST["schedule"]["name"]
     # The share is of the run as it is: 44 · 30/120.
