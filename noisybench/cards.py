@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from noisybench.track import ShortTrack, Track
+from noisybench.track import TRACKS, ShortTrack, Track
 
 
 class Card(BaseModel):
@@ -56,11 +56,22 @@ class MethodCard(Card):
     recipes: dict[str, dict[str, Any]] = Field(
         default={},
         description="configuration by dataset name; 'default' serves every dataset without one; DATASET:PROTOCOL and "
-        "DATASET:TRACK are laid over it",
+        "DATASET:TRACK (settings only) are laid over it",
     )
     recipe_sources: dict[str, str] = Field(default={}, description="where the values of a recipe come from")
     blind: dict[str, Any] = Field(default={}, description="configuration of the blind ruleset: one for all noise")
     claims: list[Claim] = []
+
+    @model_validator(mode="after")
+    def _trains_as_the_track_says(self):
+        for name, recipe in self.recipes.items():
+            others = sorted(recipe.keys() - {"settings"})
+            if name.partition(":")[2] in TRACKS and others:
+                raise ValueError(
+                    f"recipe {name!r} holds {', '.join(others)}: a track trains all methods alike, so only settings "
+                    "belong here"
+                )
+        return self
 
 
 class SplitSizes(BaseModel):

@@ -152,15 +152,11 @@ def test_what_is_given_wins():
 
 def test_a_recipe_of_the_track_is_taken_as_it_is(monkeypatch):
     card = registry.method_card("mslg")
-    recipes = {**card.recipes, "cifar10:fast": {"settings": {"warmup_epochs": 9}, "optimizer": {"lr": 0.05}}}
+    recipes = {**card.recipes, "cifar10:fast": {"settings": {"warmup_epochs": 9}}}
     changed = card.model_copy(update={"recipes": recipes})
     monkeypatch.setattr(registry, "method_card", lambda name: changed)
     config = fast("mslg")
-    assert (
-        config.settings["warmup_epochs"] == 9
-        and config.optimizer.lr == 0.05
-        and config.optimizer.name == FAST["optimizer"]["name"]
-    )
+    assert config.settings["warmup_epochs"] == 9 and config.optimizer.lr == FAST["optimizer"]["lr"]
     assert RunConfig(method="mslg", dataset="cifar10").settings["warmup_epochs"] == 44
     assert fast("mslg", settings={"warmup_epochs": 3}).settings["warmup_epochs"] == 3
 
@@ -220,6 +216,10 @@ def test_cards_say_what_they_may():
     ]:
         with pytest.raises(ValueError, match=reason):
             DatasetCard.model_validate(card | change)
+    method = registry.method_card("jocor").model_dump(exclude_unset=True)
+    assert MethodCard.model_validate(method | {"recipes": {"cifar10:fast": {"settings": {}}}})
+    with pytest.raises(ValueError, match=r"recipe 'cifar10:fast' holds model, optimizer: a track trains all"):
+        MethodCard.model_validate(method | {"recipes": {"cifar10:fast": {"optimizer": {"lr": 1}, "model": "resnet18"}}})
     assert recipe_conditions("default") == {}
     assert recipe_conditions("cifar10") == {"dataset": "cifar10"}
     assert recipe_conditions("cifar10:authors") == {"dataset": "cifar10", "protocol": "authors"}
@@ -277,8 +277,35 @@ SIZES = {"meta_size": 4000, "noisy_val_size": 500, "clean_val_size": 500}
 
 def record(track: str | None, **changes):
     """A record of CIFAR-10; without a track, of before there were tracks."""
-    given = {"dataset": "cifar10", "model": "noisybench_cnn8", "epochs": FAST["epochs"], **SIZES, **changes}
-    return make_record(**given, **({} if track is None else {"track": track}))
+    trained = fast().model_dump(mode="json")
+    given = {"dataset": "cifar10", "model": "noisybench_cnn8", "epochs": FAST["epochs"], **SIZES}
+    given |= {name: trained[name] for name in FAST} if track == "fast" else {}
+    return make_record(**given | changes, **({} if track is None else {"track": track}))
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"epochs": FAST["epochs"] + 1}, f"epochs is {FAST['epochs'] + 1}; the board wants {FAST['epochs']}"),
+        ({"model": "resnet18"}, f"model is 'resnet18'; the board wants '{FAST['model']}'"),
+        ({"batch_size": 8}, f"batch_size is 8; the board wants {FAST['batch_size']}"),
+        ({"mixed_precision": "no"}, "mixed_precision is 'no'; the board wants 'bf16'"),
+        ({"channels_last": False}, "channels_last is False; the board wants True"),
+        ({"optimizer": {"lr": 0.123}}, f"optimizer.lr is 0.123; the board wants {FAST['optimizer']['lr']}"),
+        # Not in the table: it is what the field is by default.
+        ({"schedule": {"floor": 0.01}}, "schedule.floor is 0.01; the board wants 0.0"),
+    ],
+)
+def test_a_short_tracks_board_wants_its_whole_recipe(changes, told):
+    card = registry.benchmark_card("cifar10-fast")
+    changed = {
+        name: {**record("fast").config[name], **value} if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    assert misfit(card, record("fast")) is None and misfit(card, record("fast", settings={"kappa": 3.0})) is None
+    assert misfit(card, record("fast", **changed)) == told
+    if "optimizer" in changes:  # what the board itself changes
+        assert misfit(card.model_copy(update={"overrides": changes}), record("fast", **changed)) is None
 
 
 def test_a_board_takes_only_records_of_its_track(tmp_path, cli):
@@ -316,7 +343,7 @@ def test_a_board_says_its_track(tmp_path):
         assert f"Protocol sealed, ruleset paper, track {track}." in board_markdown(standings)
         data = page_data(standings)
         assert data["board"]["track"] == track and data["bases"][0]["track"] == track  # the page, and a run's detail
-        assert data["bases"][0]["mixed_precision"] == "no"
+        assert data["bases"][0]["mixed_precision"] == ("bf16" if of else "no")
 
 
 def test_published_numbers_are_not_beside_those_of_a_short_track():
@@ -327,12 +354,14 @@ def test_published_numbers_are_not_beside_those_of_a_short_track():
 
 def test_the_fast_suite_is_the_whole_grid(tmp_path):
     card = registry.benchmark_card("cifar10-fast")
-    assert sorted(card.methods) == METHODS and card.epochs == FAST["epochs"] and card.model == FAST["model"]
+    assert sorted(card.methods) == METHODS
     predictions = tmp_path / "predictions.npz"
     predictions.write_bytes(b"named, not read")
     suite = plan(card, tmp_path / "runs", None, seeds=1, noise_files={"feature-dependent": predictions})
     assert len(suite.runs) == len(METHODS) * 2 * 4
-    assert {run.config.track for run in suite.runs} == {"fast"}
+    assert {(run.config.track, run.config.epochs, run.config.model) for run in suite.runs} == {
+        ("fast", FAST["epochs"], FAST["model"])
+    }
     alone = fast("mslg", noise="symmetric", noise_rate=0.2)
     assert alone.run_id in {run.run_id for run in suite.runs}
 

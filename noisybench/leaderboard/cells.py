@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
+from noisybench import registry
 from noisybench.cards import BenchmarkCard
-from noisybench.config import merge
+from noisybench.config import RunConfig, merge
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,16 @@ def required(card: BenchmarkCard) -> dict[str, Any]:
     if card.epochs is not None:
         shared["epochs"] = card.epochs
     return merge(shared, card.overrides)
+
+
+def of_track(card: BenchmarkCard, dataset: str) -> dict[str, Any]:
+    """What a board's short track says of every run on a dataset, in full: nothing on the standard track."""
+    table = registry.dataset_card(dataset).tracks.get(card.track, {})
+    defaults = {name: RunConfig.model_fields[name].default for name in table}
+    return {
+        name: merge(defaults[name].model_dump(mode="json"), value) if isinstance(defaults[name], BaseModel) else value
+        for name, value in table.items()
+    }
 
 
 def expand(card: BenchmarkCard, *, seeds: int | None = None, methods: list[str] | None = None) -> list[dict[str, Any]]:
