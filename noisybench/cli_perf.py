@@ -55,7 +55,11 @@ def steps(
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks.")] = False,
     channels_last: ChannelsLast = False,
     plain_allocator: Annotated[
-        bool, typer.Option("--plain-allocator", help="On a CPU: do not keep freed memory, which a run does.")
+        bool,
+        typer.Option(
+            "--plain-allocator",
+            help="On a CPU, where runs keep freed memory: all steps also in a process that does not, in turns.",
+        ),
     ] = False,
     repeats: Repeats = 20,
     device: Device = None,
@@ -63,22 +67,30 @@ def steps(
     json: Json = None,
 ) -> None:
     _check_precision(precision)
+    import torch
+
     from noisybench.perf.hardware import measuring_device
+    from noisybench.perf.plain import PlainProcess
     from noisybench.perf.records import JsonFile
-    from noisybench.perf.steps import measure_steps
+    from noisybench.perf.steps import StepsAsked, measure_steps
     from noisybench.perf.subjects import variants
 
     file, chosen = JsonFile(json), variants(methods, engines)
-    measured_on = measuring_device(device, threads, plain_allocator=plain_allocator)
-    found = measure_steps(
-        chosen,
-        _size(model, batch_size, classes, image_size),
-        measured_on,
-        repeats=repeats,
+    measured_on = measuring_device(device, threads)
+    asked = StepsAsked(
+        chosen=tuple(chosen),
+        size=_size(model, batch_size, classes, image_size),
+        threads=torch.get_num_threads(),
         precision=precision,
         compiled=compiled,
         channels_last=channels_last,
     )
+    if plain_allocator:
+        with PlainProcess(asked) as process:
+            found = measure_steps(asked, measured_on, repeats=repeats, beside=process.timers)
+            found.failed.update(process.failed)
+    else:
+        found = measure_steps(asked, measured_on, repeats=repeats)
     _give(found.records, file)
     _tell_failed(found.failed)
 

@@ -60,3 +60,23 @@ def sleep_long(folder: Path):
         time.sleep(600)
 
     yield piece
+
+
+def free_among_plain_steps(asked):
+    """The first piece of the process beside; then how much of 64 MiB it still holds after it has freed them."""
+    import numpy as np
+    import psutil
+
+    from noisybench.perf.plain import plain_steps
+
+    pieces = plain_steps(asked)
+    yield next(pieces)
+
+    def piece():
+        next(pieces)()
+        taken = psutil.Process().memory_info().rss
+        block = np.ones(64 * 2**20, dtype=np.uint8)
+        del block
+        return (psutil.Process().memory_info().rss - taken) // 2**20
+
+    yield piece

@@ -7,10 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import crew_pieces
 import pytest
 
 from noisybench.allocator import SETTINGS
+from noisybench.perf.problem import Size
+from noisybench.perf.steps import StepsAsked
+from noisybench.perf.subjects import Variant
+from noisybench.perf.together import Crew
 
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc")
 
@@ -56,15 +62,53 @@ def test_what_the_user_set_stands():
     assert returned == "False" and held <= 4
 
 
-@glibc
-@pytest.mark.parametrize(("options", "keeps"), [([], True), (["--plain-allocator"], False)])
-def test_perf_measures_as_a_run_trains_unless_asked_otherwise(tmp_path, options, keeps):
+def perf_steps(*options: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """`noisybench perf steps` of a tiny problem in a process of its own."""
     clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    tiny = ["--model", "noisybench_mlp", "--image-size", "8", "--batch-size", "8", "--device", "cpu", "--repeats", "1"]
-    command = [sys.executable, "-m", "noisybench", "perf", "steps", *tiny, "--methods", "ce", *options]
+    tiny = ["--model", "noisybench_mlp", "--image-size", "8", "--batch-size", "8", "--device", "cpu", "--repeats", "2"]
+    command = [sys.executable, "-m", "noisybench", "perf", "steps", *tiny, *options]
+    return subprocess.run(command, env={**clean, **(environment or {})}, capture_output=True, text=True)
+
+
+@glibc
+def test_perf_measures_as_a_run_trains(tmp_path):
     file = tmp_path / "perf.json"
-    done = subprocess.run([*command, "--json", file], env=clean, capture_output=True, text=True)
+    done = perf_steps("--methods", "ce", "--json", file)
     assert done.returncode == 0, done.stderr
     records = json.loads(file.read_text())
-    assert {record["hardware"]["keeps_freed_memory"] for record in records} == {keeps}
-    assert ("freed memory kept" if keeps else "freed memory left to the C library") in done.stdout
+    assert {record["hardware"]["keeps_freed_memory"] for record in records} == {True}
+    assert "freed memory kept" in done.stdout and "plain allocator" not in done.stdout
+
+
+@glibc
+def test_perf_measures_a_process_beside_it_that_keeps_nothing(tmp_path):
+    file = tmp_path / "perf.json"
+    options = ("--methods", "mslg,ce", "--engines", "double-backward")
+    done = perf_steps(*options, "--plain-allocator", "--json", file)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(file.read_text())
+    names = ["bare CE", "bare CE, channels last", "mslg[double-backward]", "ce"]
+    times = {record["name"]: record for record in records if record["quantity"] == "step time"}
+    assert list(times) == [*names, *(f"{name}, plain allocator" for name in names)]
+    assert {record["baseline"] for record in times.values()} == {None, "bare CE"}
+    assert all(len(record["values"]) == 2 and min(record["values"]) > 0 for record in times.values())
+    assert [record["name"] for record in records if record["quantity"] == "peak memory"] == names
+
+
+@glibc
+def test_the_process_beside_keeps_nothing():
+    size = Size("noisybench_mlp", batch_size=8, classes=10, side=8, rows=48)
+    with Crew(crew_pieces.free_among_plain_steps, StepsAsked((Variant("ce", "ce"),), size, threads=1), 1) as crew:
+        crew.wait_until_ready()
+        ((names, failed),) = crew.work()
+        assert names == ["bare CE", "bare CE, channels last", "ce"] and not failed
+        crew.wait_until_ready()
+        (held,) = crew.work()
+    assert held <= 4
+
+
+@glibc
+def test_nothing_to_compare_is_one_line():
+    done = perf_steps("--methods", "ce", "--plain-allocator", environment={"MALLOC_TRIM_THRESHOLD_": "1"})
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("noisybench: --plain-allocator: this process does not keep freed memory anyway")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 
@@ -16,10 +17,12 @@ from noisybench.methods.losses import entropy
 from noisybench.models import create_network
 from noisybench.perf.epoch import EpochPair
 from noisybench.perf.memory import peak_bytes
+from noisybench.perf.plain import plain_steps
 from noisybench.perf.problem import Size
 from noisybench.perf.records import read_records
 from noisybench.perf.references import double_backward_mslg_step, official_meta_loss, official_mlnt_step
 from noisybench.perf.show import report
+from noisybench.perf.steps import StepsAsked
 from noisybench.perf.subjects import Bare, Subject, Variant, variants
 from noisybench.perf.timing import interleaved
 
@@ -270,6 +273,50 @@ def test_what_cannot_be_measured_is_told_and_the_rest_is_filed(cli, tmp_path, mo
         ("bare CE, channels last", "step time"),
         ("ce", "step time"),
     ]
+
+
+class CrewOfNone(contextlib.nullcontext):
+    """A crew whose one process is this one."""
+
+    def __init__(self, pieces, argument, number):
+        super().__init__()
+        self._pieces = pieces(argument)
+
+    def wait_until_ready(self):
+        pass
+
+    def work(self):
+        return [next(self._pieces)()]
+
+
+def test_what_another_process_cannot_measure_is_told_too(cli, tmp_path, monkeypatch):
+    def failing_step(self, batch):
+        raise RuntimeError("not in this way")
+
+    monkeypatch.setattr("noisybench.methods.mslg.MSLG.training_step", failing_step)
+    monkeypatch.setattr("noisybench.perf.plain.Crew", CrewOfNone)
+    monkeypatch.setattr("noisybench.perf.plain.keeps_freed_memory", lambda: True)
+    file = tmp_path / "perf.json"
+    options = (*TINY, "--methods", "ce,mslg", "--engines", "jvp", "--plain-allocator", "--repeats", "3")
+    code, out, _ = cli("perf", "steps", *options, "--json", file)
+    assert code == 1 and "not measured: mslg: RuntimeError: not in this way\n" in out
+    assert "not measured: mslg, plain allocator: RuntimeError: not in this way\n" in out
+    names = ["bare CE", "bare CE, channels last", "ce"]
+    times = [record.name for record in read_records(file) if record.quantity == "step time"]
+    assert times == [*names, *(f"{name}, plain allocator" for name in names)]
+
+
+def test_the_other_processs_steps_come_in_the_order_of_the_turns(monkeypatch):
+    asked, seen = StepsAsked((Variant("ce", "ce"),), SIZE, threads=torch.get_num_threads()), []
+    for kind, name in [(Bare, "bare"), (Subject, "ce")]:
+        step = kind.step
+        monkeypatch.setattr(kind, "step", lambda self, name=name, step=step: (seen.append(name), step(self)))
+    pieces = plain_steps(asked)
+    assert next(pieces)() == (["bare CE", "bare CE, channels last", "ce"], {})
+    seen.clear()
+    seconds = [next(pieces)() for _ in range(6)]
+    assert seen == ["bare", "bare", "ce", "ce", "bare", "bare"]
+    assert all(isinstance(each, float) and each > 0 for each in seconds)
 
 
 def test_loaders_and_epoch_print_and_file_what_they_measured(cli, tmp_path):

@@ -15,14 +15,14 @@ from noisybench.errors import UserError
 from noisybench.perf.records import Hardware
 
 
-def measuring_device(name: str | None, threads: int | None, *, plain_allocator: bool = False) -> torch.device:
+def measuring_device(name: str | None, threads: int | None) -> torch.device:
     """The device to measure on: a GPU if there is one and nothing else is said. Sets torch's threads.
+
+    What is measured on a CPU keeps freed memory, as a run does.
 
     Args:
         name: cpu or cuda.
         threads: of one operator on the CPU.
-        plain_allocator: leave the C library's allocator as it comes. Else what is measured on a CPU keeps freed memory,
-            as a run does.
 
     Raises:
         UserError: there is no such device.
@@ -35,7 +35,7 @@ def measuring_device(name: str | None, threads: int | None, *, plain_allocator: 
         raise UserError(f"--device {name}: choose cpu or cuda")
     if name == "cuda" and not has_gpu:
         raise UserError("--device cuda: torch finds no GPU here; leave it out to measure the CPU")
-    if name == "cpu" and not plain_allocator:
+    if name == "cpu":
         keep_freed_memory()
     return torch.device(name)
 

@@ -26,7 +26,8 @@ class Hardware(BaseModel):
         gpu: the model's name; None if the CPU was measured.
         torch: version.
         date: ISO, UTC, to the second; shared by the records of one command.
-        keeps_freed_memory: whether the process does (:mod:`noisybench.allocator`), as a run on a CPU.
+        keeps_freed_memory: whether the process does (:mod:`noisybench.allocator`), as a run on a CPU. What is named
+            "…, plain allocator" was measured in turns with it in a process that does not.
         load: the machine's mean number of waiting processes over the last minute, before the measurement.
     """
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -12,7 +14,7 @@ from noisybench.perf.memory import peak_allocated_bytes, peak_bytes
 from noisybench.perf.problem import Size
 from noisybench.perf.records import Record, make_records
 from noisybench.perf.subjects import Bare, Subject, Variant
-from noisybench.perf.timing import interleaved, wait_for
+from noisybench.perf.timing import in_turns, timed, wait_for
 
 WARMUP = 3  # steps: lazy state, autotuning and compilation are over, and MLNT's ramp has begun
 GPU_BURST = 10
@@ -37,34 +39,66 @@ def bare_name(channels_last: bool) -> str:
     return "bare CE, channels last" if channels_last else "bare CE"
 
 
-def measure_steps(
-    chosen: list[Variant],
-    size: Size,
-    device: torch.device,
-    *,
-    repeats: int,
-    precision: str = "fp32",
-    compiled: bool = False,
-    channels_last: bool = False,
-) -> Measured:
-    """Step time and peak memory of methods and of the bare loop in both layouts, interleaved.
+@dataclass(frozen=True)
+class StepsAsked:
+    """What to measure, and how.
+
+    Attributes:
+        chosen: methods and references.
+        size: of the problem.
+        threads: of one operator on the CPU.
+        precision: fp32 or bf16 (autocast).
+        compiled: whether the networks are.
+        channels_last: the layout of networks and images.
+    """
+
+    chosen: tuple[Variant, ...]
+    size: Size
+    threads: int
+    precision: str = "fp32"
+    compiled: bool = False
+    channels_last: bool = False
+
+
+def ready_subjects(asked: StepsAsked, device: torch.device) -> tuple[dict[str, Subject | Bare], dict[str, str]]:
+    """The bare loop in both layouts, methods and references, all warm, by name; and why the others do not run.
 
     Raises:
         UserError: a method cannot be built.
     """
-    how = {"compiled": compiled, "precision": precision}
-    machine = hardware(device)
-    ce = Subject(Variant("ce", "ce"), size, device)
+    how = {"compiled": asked.compiled, "precision": asked.precision}
+    ce = Subject(Variant("ce", "ce"), asked.size, device)
     subjects: dict[str, Subject | Bare] = {bare_name(last): Bare(ce, channels_last=last, **how) for last in LAYOUTS}
     failed = {}
-    for variant in chosen:
-        subjects[variant.name] = Subject(variant, size, device, channels_last=channels_last, **how)
+    for variant in asked.chosen:
+        subjects[variant.name] = Subject(variant, asked.size, device, channels_last=asked.channels_last, **how)
     for name, subject in list(subjects.items()):
         reason = warm_up(subject, device)
         if reason is not None:
             failed[name] = reason
             del subjects[name]
-    baseline = bare_name(channels_last)
+    return subjects, failed
+
+
+def measure_steps(
+    asked: StepsAsked,
+    device: torch.device,
+    *,
+    repeats: int,
+    beside: Callable[[], dict[str, Callable[[], float]]] = dict,
+) -> Measured:
+    """Step time and peak memory of methods and of the bare loop in both layouts, interleaved.
+
+    Args:
+        beside: gives timers of another process's steps, by name, that take turns with these when these are warm;
+            their memory is not counted.
+
+    Raises:
+        UserError: a method cannot be built.
+    """
+    machine, size = hardware(device), asked.size
+    subjects, failed = ready_subjects(asked, device)
+    baseline = bare_name(asked.channels_last)
     if baseline in failed:
         raise UserError(f"{baseline} does not run with this model: {failed[baseline]}")
 
@@ -73,16 +107,16 @@ def measure_steps(
         "batch": size.batch_size,
         "classes": size.classes,
         "image": size.side,
-        "precision": precision,
-        "compile": compiled,
-        "layout": LAYOUTS[channels_last],
+        "precision": asked.precision,
+        "compile": asked.compiled,
+        "layout": LAYOUTS[asked.channels_last],
     }
-    baselines = {name: None if name == baseline else baseline for name in subjects}
     burst = GPU_BURST if device.type == "cuda" else 1
-    steps = {name: subject.step for name, subject in subjects.items()}
-    times = interleaved(steps, device, repeats=repeats, burst=burst)
+    timers = {name: partial(timed, subject.step, device, burst) for name, subject in subjects.items()} | beside()
+    baselines = {name: None if name == baseline else baseline for name in timers}
+    times = in_turns(timers, repeats=repeats)
     records = make_records("steps", "step time", "s", times, baselines, setup, machine)
-    counters = {} if compiled else {"peak memory": peak_bytes}  # compiled regions are one operator to the counter
+    counters = {} if asked.compiled else {"peak memory": peak_bytes}  # compiled regions are one operator to the counter
     if device.type == "cuda":
         counters["allocated memory"] = peak_allocated_bytes
     for quantity, count in counters.items():
