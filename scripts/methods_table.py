@@ -3,7 +3,7 @@
     python scripts/methods_table.py runs/methods-table [METHOD …]
     python scripts/methods_table.py runs/engines mslg 'mslg[engine=head]' 'mslg[meta_every=2;mixed_precision=bf16]'
 
-A name may be followed by the method's own settings and the run's fields.
+A name may be followed by the method's own settings and the run's fields; of one name it is the setting.
 Runs that are finished are not repeated, interrupted ones are resumed, and one that fails is named below the table.
 Each run gets one thread; as many run at a time as there are cores.
 """
@@ -26,6 +26,7 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
     import torch
 
     import noisybench
+    from noisybench import registry
     from noisybench.config import merge, parse_override
 
     torch.set_num_threads(1)
@@ -33,8 +34,8 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
     name, _, inside = method.removesuffix("]").partition("[")
     given = {"method": name, "dataset": "digits", "noise": noise, "noise_rate": rate, "seed": seed}
     for setting in filter(None, inside.split(";")):
-        of_run = setting.partition("=")[0] in noisybench.RunConfig.model_fields
-        given = merge(given, parse_override(setting if of_run else f"method.{setting}"))
+        of_method = setting.partition("=")[0] in registry.load_method(name).Settings.model_fields
+        given = merge(given, parse_override(f"method.{setting}" if of_method else setting))
     record = noisybench.run(noisybench.RunConfig(**given, output=output), resume=True)
     return record.metrics["test_accuracy_last"], record.cost.train_seconds
 
