@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 from noisybench.errors import RunStopped
 
@@ -64,6 +66,25 @@ class StopSignals:
 
 def ignore_stop_signals(*_: object) -> None:
     """Leave the stop signals to another process. A cluster sends them to every process of a job; helpers that end on
-    their own would fail the process they help."""
+    their own would fail the process they help.
+
+    In a process that was started within :func:`stop_signals_held` a signal that came earlier is dropped.
+    """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+@contextlib.contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """Hold the stop signals back from this thread until the end, and from the processes it starts meanwhile until they
+    ignore them: a signal would end a process that has not come so far. (Windows has nothing of the kind.)"""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

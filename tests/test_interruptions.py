@@ -24,7 +24,7 @@ from noisybench.data.feed import feed
 from noisybench.errors import FolderInUse, RunStopped, UserError
 from noisybench.lock import FolderLock
 from noisybench.progress import Progress
-from noisybench.signals import STOP_SIGNALS, StopSignals
+from noisybench.signals import STOP_SIGNALS, StopSignals, ignore_stop_signals
 
 # Three epochs of five steps a pass on 150 images.
 METHODS = {
@@ -245,6 +245,20 @@ def test_processes_that_decode_leave_stop_signals_to_the_run():
         worker.send_signal(number)
     found += pixels
     assert [int(part) for (part,) in found] == list(range(50))
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_processes_that_decode_live_through_a_stop_signal_at_their_start(monkeypatch, number):
+    def hit_then_ignore(*worker):
+        os.kill(os.getpid(), number)
+        ignore_stop_signals(*worker)
+
+    monkeypatch.setattr("noisybench.data.feed.ignore_stop_signals", hit_then_ignore)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    requests = [(np.array([number]),) for number in range(5)]
+    found = list(feed([Numbers()], requests, torch.device("cpu"), workers=1))
+    assert [int(part) for (part,) in found] == list(range(5))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before  # this process hears them again
 
 
 def test_when_checkpoints_are_written(tmp_path, monkeypatch):

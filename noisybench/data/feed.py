@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from noisybench.data.source import PixelSource
 from noisybench.errors import UserError
-from noisybench.signals import ignore_stop_signals
+from noisybench.signals import ignore_stop_signals, stop_signals_held
 
 Request = tuple[np.ndarray | None, ...]  # rows of each source; None where nothing is wanted of it
 BATCHES_AHEAD = 2  # for each worker
@@ -59,7 +59,7 @@ def feed(
     if workers == 0 or all(source.resident for source in sources):
         served = map(decoder.__getitem__, requests)
     else:
-        served = DataLoader(
+        loader = DataLoader(
             decoder,
             sampler=requests,
             batch_size=None,  # a request is a batch already
@@ -69,6 +69,8 @@ def feed(
             worker_init_fn=ignore_stop_signals,  # workers end with their iterator
             generator=torch.Generator(),  # its base seed is not drawn from the global generator
         )
+        with stop_signals_held():
+            served = iter(loader)  # starts the workers
     for pixels in served:
         if isinstance(pixels, str):
             raise UserError(pixels)
