@@ -70,7 +70,7 @@ def steps(
     import torch
 
     from noisybench.perf.hardware import measuring_device
-    from noisybench.perf.plain import PlainProcess
+    from noisybench.perf.plain_allocator import PlainProcess
     from noisybench.perf.records import JsonFile
     from noisybench.perf.steps import StepsAsked, measure_steps
     from noisybench.perf.subjects import variants

@@ -67,7 +67,7 @@ def free_among_plain_steps(asked):
     import numpy as np
     import psutil
 
-    from noisybench.perf.plain import plain_steps
+    from noisybench.perf.plain_allocator import plain_steps
 
     pieces = plain_steps(asked)
     yield next(pieces)

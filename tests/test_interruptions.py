@@ -255,7 +255,7 @@ def test_processes_that_decode_live_through_a_stop_signal_at_their_start(monkeyp
 
     monkeypatch.setattr("noisybench.data.feed.ignore_stop_signals", hit_then_ignore)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    requests = [(np.array([number]),) for number in range(5)]
+    requests = [(np.array([row]),) for row in range(5)]
     found = list(feed([Numbers()], requests, torch.device("cpu"), workers=1))
     assert [int(part) for (part,) in found] == list(range(5))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before  # this process hears them again

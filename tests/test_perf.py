@@ -17,7 +17,7 @@ from noisybench.methods.losses import entropy
 from noisybench.models import create_network
 from noisybench.perf.epoch import EpochPair
 from noisybench.perf.memory import peak_bytes
-from noisybench.perf.plain import plain_steps
+from noisybench.perf.plain_allocator import plain_steps
 from noisybench.perf.problem import Size
 from noisybench.perf.records import read_records
 from noisybench.perf.references import double_backward_mslg_step, official_meta_loss, official_mlnt_step
@@ -294,8 +294,8 @@ def test_what_another_process_cannot_measure_is_told_too(cli, tmp_path, monkeypa
         raise RuntimeError("not in this way")
 
     monkeypatch.setattr("noisybench.methods.mslg.MSLG.training_step", failing_step)
-    monkeypatch.setattr("noisybench.perf.plain.Crew", CrewOfNone)
-    monkeypatch.setattr("noisybench.perf.plain.keeps_freed_memory", lambda: True)
+    monkeypatch.setattr("noisybench.perf.plain_allocator.Crew", CrewOfNone)
+    monkeypatch.setattr("noisybench.perf.plain_allocator.keeps_freed_memory", lambda: True)
     file = tmp_path / "perf.json"
     options = (*TINY, "--methods", "ce,mslg", "--engines", "jvp", "--plain-allocator", "--repeats", "3")
     code, out, _ = cli("perf", "steps", *options, "--json", file)

@@ -55,14 +55,14 @@ def required(card: BenchmarkCard) -> dict[str, Any]:
     return merge(shared, card.overrides)
 
 
-def of_track(card: BenchmarkCard, dataset: str) -> dict[str, Any]:
+def required_by_track(card: BenchmarkCard, dataset: str) -> dict[str, Any]:
     """What a board's short track says of every run on a dataset, in full: nothing on the standard track."""
-    table = registry.dataset_card(dataset).tracks.get(card.track, {})
-    defaults = {name: RunConfig.model_fields[name].default for name in table}
-    return {
-        name: merge(defaults[name].model_dump(mode="json"), value) if isinstance(defaults[name], BaseModel) else value
-        for name, value in table.items()
-    }
+    wanted = dict(registry.dataset_card(dataset).tracks.get(card.track, {}))
+    for name, value in wanted.items():
+        default = RunConfig.model_fields[name].default
+        if isinstance(default, BaseModel):  # a table replaces a table: what it leaves out is as by default
+            wanted[name] = type(default).model_validate(value).model_dump(mode="json")
+    return wanted
 
 
 def expand(card: BenchmarkCard, *, seeds: int | None = None, methods: list[str] | None = None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from noisybench.canonical import canonical_json
 from noisybench.cards import BenchmarkCard
 from noisybench.config import ENVIRONMENT_FIELDS, merge, run_id_of, with_later_fields
 from noisybench.errors import UserError
-from noisybench.leaderboard.cells import board_cells, cell_of, of_track, required
+from noisybench.leaderboard.cells import board_cells, cell_of, required, required_by_track
 from noisybench.record import InformationUsed, RunRecord, parse_record, select
 
 MAX_CHARACTERS = 16_000_000  # a run of 300 epochs takes about 100,000
@@ -195,10 +195,10 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
         if record.config["noise_rate"] != expected:
             wanted = f"what is expected of the labels is {expected}" if expected else "this board's noise takes none"
             return f"noise_rate is {record.config['noise_rate']}; {wanted}"
-    shared = required(card)
-    shared = {**shared, **merge(of_track(card, cell.dataset), shared)}  # the track is told before what follows from it
-    wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **shared}
-    return _overridden(wanted, with_later_fields(record.config), "")
+    config = with_later_fields(record.config)
+    wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
+    of_track = merge(required_by_track(card, cell.dataset), required(card))
+    return _overridden(wanted, config, "") or _overridden(of_track, config, "")
 
 
 def _overridden(wanted: dict[str, Any], config: dict[str, Any], prefix: str) -> str | None:
