@@ -6,15 +6,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from noisybench.config import RunConfig
-    from noisybench.loop import run
-    from noisybench.record import RunRecord
+    from noisybench.spec.config import RunConfig
+    from noisybench.spec.record import RunRecord
+    from noisybench.train.loop import run
 
 __version__ = "0.1.0"
 __all__ = ["RunConfig", "RunRecord", "run"]
 
 # Loaded when first used: importing the package (as `noisybench --help` does) needs no torch.
-_HOMES = {"RunConfig": "noisybench.config", "RunRecord": "noisybench.record", "run": "noisybench.loop"}
+_HOMES = {"RunConfig": "noisybench.spec.config", "RunRecord": "noisybench.spec.record", "run": "noisybench.train.loop"}
 
 
 def __getattr__(name: str):

@@ -1,5 +1,5 @@
 """``python -m noisybench``."""
 
-from noisybench.cli import main
+from noisybench.cli.main import main
 
 main()

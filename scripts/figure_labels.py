@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow.parquet
 
-from noisybench.config import RunConfig
-from noisybench.prepare import prepare
-from noisybench.record import RunRecord
+from noisybench.spec.config import RunConfig
+from noisybench.spec.record import RunRecord
+from noisybench.train.prepare import prepare
 
 SHOWN = 10
 

@@ -18,9 +18,9 @@ import noisybench
 from noisybench.data.loader import Stream
 from noisybench.meta import classifier_inputs, label_meta_gradient, look_ahead_gradient, noisy_forward
 from noisybench.methods.ema import frozen_copy, update_ema
-from noisybench.methods.synthetic_labels import nearest_neighbours, synthetic_labels
+from noisybench.methods.mlnt import nearest_neighbours, synthetic_labels
 from noisybench.models import create_network
-from noisybench.prepare import prepare, streams
+from noisybench.train.prepare import prepare, streams
 
 ENGINES = ("jvp", "finite-difference", "head")
 ORDERS = ("first", "mean-label")

@@ -26,8 +26,9 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
     import torch
 
     import noisybench
-    from noisybench import registry
-    from noisybench.config import merge, parse_override
+    from noisybench.core.nested import merge
+    from noisybench.spec import registry
+    from noisybench.spec.text import parse_override
 
     torch.set_num_threads(1)
     output = Path(folder) / f"{method}-{noise}-{rate:g}-{seed}"
@@ -41,7 +42,7 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
 
 
 def main() -> None:
-    from noisybench import registry
+    from noisybench.spec import registry
 
     folder, methods = sys.argv[1], sys.argv[2:] or registry.method_names()
     jobs = [(m, noise, rate, seed) for seed in SEEDS for noise, rate in NOISES for m in methods]

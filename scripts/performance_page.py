@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from noisybench.perf.show import report
+from benchmarks.perf.show import report
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 PLACE = re.compile(r"(<!-- tables of (\S+\.json) -->\n)(?:.*?)(<!-- end of tables -->)", re.DOTALL)

@@ -35,7 +35,7 @@ def validation_accuracy(job: tuple[str, dict[str, float], float, int]) -> float:
     import torch
 
     import noisybench
-    from noisybench.config import merge
+    from noisybench.core.nested import merge
 
     torch.set_num_threads(1)
     method, setting, rate, seed = job

@@ -5,9 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from noisybench.bench.plan import PlannedRun, State, Status, Suite
-from noisybench.bench.work import forward_images
-from noisybench.record import RunRecord
+from noisybench.bench.plan import PlannedRun, State, Status, Suite, forward_images
+from noisybench.spec.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class Estimate:
     """The cost of what is left of one run.
 
     Attributes:
-        forward_images: forward passes of single images (see :func:`~noisybench.bench.work.forward_images`).
+        forward_images: forward passes of single images (see :func:`~noisybench.bench.plan.forward_images`).
         seconds: training and evaluation time; None without a record to go by.
         basis: what ``seconds`` is made of.
     """

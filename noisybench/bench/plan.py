@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisybench.bench import claims
-from noisybench.bench.work import forward_images
-from noisybench.cards import BenchmarkCard
-from noisybench.config import RunConfig, build_config, merge
-from noisybench.errors import UserError, unknown_name
-from noisybench.files import write_json
+from noisybench.bench import leases as claims
+from noisybench.core.errors import UserError, unknown_name
+from noisybench.core.files import write_json
+from noisybench.core.nested import merge
 from noisybench.leaderboard.cells import cell_of, expand
 from noisybench.leaderboard.store import Board, record_file
-from noisybench.record import RunRecord
+from noisybench.spec import registry
+from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.record import RunRecord
 
 
 class State(enum.StrEnum):
@@ -204,3 +205,25 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= int(number) <= int(count):
         raise UserError(f"--shard {text!r}: shards are counted from 1 to n")
     return int(number), int(count)
+
+
+def train_size(config: RunConfig) -> int:
+    """Images in the noisy train set, as the card states the dataset's size."""
+    official = registry.dataset_card(config.dataset).train_size
+    size = official if config.limit_train is None else min(config.limit_train, official)
+    if config.protocol == "authors":  # held-out parts are cut from the test part
+        return size
+    return size - config.meta_size - config.noisy_val_size - config.clean_val_size
+
+
+def steps(config: RunConfig) -> int:
+    """Training steps, counting one pass over the train set an epoch."""
+    return config.epochs * -(-train_size(config) // config.batch_size)
+
+
+def forward_images(config: RunConfig) -> float:
+    """Forward passes of single images: the method's forward equivalents a step × steps × images a step.
+
+    Evaluation is not counted, nor are a method's epochs of several passes.
+    """
+    return registry.load_method(config.method).forward_equivalents * steps(config) * config.batch_size

@@ -7,19 +7,19 @@ import signal
 
 from rich.console import Console
 
-from noisybench.bench.live import LiveReport
 from noisybench.bench.plan import State, Suite, last_line
-from noisybench.bench.processes import default_jobs, run_workers
+from noisybench.bench.pool import default_jobs, run_workers
+from noisybench.bench.report import LiveReport
 from noisybench.bench.worker import Event
-from noisybench.errors import RunStopped
-from noisybench.signals import StopSignals
+from noisybench.core.errors import RunStopped
+from noisybench.parallel.signals import StopSignals
 
 
 def run_suite(suite: Suite, console: Console, *, jobs: int | None = None, retry_failed: bool = False) -> int:
     """Run what is not done yet.
 
     Args:
-        jobs: how many runs at a time; :func:`~noisybench.bench.processes.default_jobs` if not given.
+        jobs: how many runs at a time; :func:`~noisybench.bench.pool.default_jobs` if not given.
         retry_failed: try again what failed before.
 
     Returns:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from noisybench.errors import UserError
-from noisybench.files import replace_file
+from noisybench.core.errors import UserError
+from noisybench.core.files import replace_file
 
 SCRIPT = """\
 #!/bin/bash

@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from noisybench.bench import claims
+from noisybench.bench import leases as claims
 from noisybench.bench.plan import PlannedRun, State, Suite
-from noisybench.errors import FolderInUse, UserError
-from noisybench.progress import Progress
+from noisybench.core.errors import FolderInUse, UserError
+from noisybench.train.progress import Progress
 
 POLL_SECONDS = 2.0
 

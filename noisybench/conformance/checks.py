@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisybench import registry
-from noisybench.config import build_config, recipe_conditions
-from noisybench.conformance.compare import first_difference
+from noisybench.conformance.bits import first_difference
+from noisybench.conformance.finding import Problem
 from noisybench.conformance.global_rng import surroundings
-from noisybench.conformance.problem import Problem
 from noisybench.conformance.seal import reachable_secret
 from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, VIT
 from noisybench.conformance.trial import Saved, Trial, trial_config
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
 from noisybench.methods.base import Settings
+from noisybench.spec import registry
+from noisybench.spec.config import build_config
+from noisybench.spec.layers import recipe_conditions
 
 INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
 LEARNED = 0.5  # test accuracy with 10 classes; a network that learns nothing gets about 0.1, at most 0.3

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from noisybench.conformance.problem import Problem
+from noisybench.conformance.finding import Problem
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.table import Table
 
-from noisybench import registry
-from noisybench.config import merge, parse_override
 from noisybench.conformance.checks import CHECKS, Subject, declarations, trains
-from noisybench.conformance.problem import Problem
-from noisybench.errors import UserError
-from noisybench.progress import console
+from noisybench.conformance.finding import Problem
+from noisybench.core.console import console
+from noisybench.core.errors import UserError
+from noisybench.core.nested import merge
+from noisybench.spec import registry
+from noisybench.spec.text import parse_override
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisybench.config import RunConfig
 from noisybench.data import Dataset
-from noisybench.distributed import World
 from noisybench.methods.base import Method
 from noisybench.methods.context import UndeclaredError
-from noisybench.prepare import RunData, Streams
+from noisybench.parallel.world import World
+from noisybench.spec.config import RunConfig
+from noisybench.train.prepare import RunData, Streams
 
-PLUMBING = {"noisybench.distributed", "noisybench.methods.context", "noisybench.loop", "noisybench.conformance.seal"}
+PLUMBING = {
+    "noisybench.parallel.world",
+    "noisybench.methods.context",
+    "noisybench.train.loop",
+    "noisybench.conformance.seal",
+}
 SINGLE_PROCESS = types.SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
 
 

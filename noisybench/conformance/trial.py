@@ -13,23 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisybench import registry
-from noisybench.config import RunConfig, build_config, merge
-from noisybench.conformance.compare import first_difference, snapshot, unsavable
+from noisybench.conformance.bits import first_difference, snapshot, unsavable
+from noisybench.conformance.finding import Problem
 from noisybench.conformance.global_rng import untouched
-from noisybench.conformance.problem import Problem
 from noisybench.conformance.seal import SealedWorld
 from noisybench.conformance.setups import BATCH_SIZE, EPOCHS, Setup
+from noisybench.core.errors import MethodError
+from noisybench.core.nested import merge
 from noisybench.data import Dataset, Images
 from noisybench.data.loader import Pass
 from noisybench.data.synthetic import synthetic_images
-from noisybench.errors import MethodError
-from noisybench.evaluate import accuracies
-from noisybench.loop import Step, begin_epoch, build, training_steps
 from noisybench.methods.base import LabelEstimate
 from noisybench.methods.context import UndeclaredError
-from noisybench.prepare import prepare_dataset, streams
-from noisybench.state import load_checkpoint, save_checkpoint
+from noisybench.spec import registry
+from noisybench.spec.config import RunConfig, build_config
+from noisybench.train.checkpoint_file import load_checkpoint, save_checkpoint
+from noisybench.train.evaluate import accuracies
+from noisybench.train.prepare import prepare_dataset, streams
+from noisybench.train.session import Step, begin_epoch, build, training_steps
 
 CPU = torch.device("cpu")  # where the same operations give the same bits
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisybench import rng
-from noisybench.config import AugmentConfig
+from noisybench.core import rng
+from noisybench.spec.values import AugmentConfig
 
 DRAWS = 4  # crop row, crop column, horizontal flip, vertical flip
 KEPT_TABLES = 8  # views of one pass and of the pass that accompanies it

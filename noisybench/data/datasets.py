@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from noisybench import rng
-from noisybench.cards import DatasetCard
-from noisybench.data.batches import find_batches, read_batches
-from noisybench.data.checked import CheckedLabels
+from noisybench.core import rng
+from noisybench.core.errors import UserError
+from noisybench.core.shares import limited_rows, stratified_draw
+from noisybench.data.cifar_archives import find_batches, read_batches
 from noisybench.data.decode import Preprocess, resized
-from noisybench.data.files import open_files
-from noisybench.data.hub import load_resident, open_hub
-from noisybench.data.source import PixelSource, ResidentPixels, StreamedPixels
+from noisybench.data.hub import check_once, load_resident, open_hub
+from noisybench.data.image_files import open_files
+from noisybench.data.pixels import PixelSource, ResidentPixels, StreamedPixels
 from noisybench.data.synthetic import synthetic_images
-from noisybench.data.verified import check_once
-from noisybench.errors import UserError
-from noisybench.stratify import limited_rows, stratified_draw
+from noisybench.spec.cards import DatasetCard
+from noisybench.spec.checked_labels import CheckedLabels
 
 DEFAULT_BUDGET_MB = 4096
 BUILT_IN = ("digits", "synthetic")  # sources that read no folder

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from noisybench.cards import DatasetCard
+from noisybench.spec.cards import DatasetCard
 
 
 @dataclass(frozen=True)

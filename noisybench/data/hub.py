@@ -17,11 +17,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from noisybench.cards import DatasetCard
+from noisybench.core.errors import UserError
+from noisybench.core.files import replace_file, write_json
 from noisybench.data.decode import Preprocess
-from noisybench.data.source import HubColumn, ResidentPixels, StreamedPixels
-from noisybench.errors import UserError
-from noisybench.files import replace_file
+from noisybench.data.pixels import HubColumn, ResidentPixels, StreamedPixels, refuse_broken
+from noisybench.spec.cards import DatasetCard
 
 
 def cache_folder() -> Path:
@@ -144,3 +144,27 @@ def _read_cache(file: Path) -> torch.Tensor | None:
     except Exception:  # safetensors raises its own error type for a damaged header
         return None
     return pixels if intact else None
+
+
+def check_once(pixels: StreamedPixels, key: str) -> None:
+    """Decode all images, unless that was done before for this content in this place.
+
+    The memory of it is a small file in the cache folder. A file changed later without a change of its size is found
+    when it is read for training.
+
+    Args:
+        key: names the content.
+
+    Raises:
+        UserError: some images cannot be decoded.
+    """
+    name = hashlib.sha256(f"{pixels.where}\n{key}".encode()).hexdigest()
+    marker = cache_folder() / "checked" / f"{name}.json"
+    if marker.is_file():
+        return
+    refuse_broken(pixels.where, pixels.broken(), len(pixels))
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        write_json(marker, {"images": len(pixels), "where": pixels.where})
+    except OSError:
+        return  # the next run decodes everything again, nothing else

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.cards import DatasetCard
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
+from noisybench.spec.cards import DatasetCard
 
 UNKNOWN = -1  # a true label nobody knows
 

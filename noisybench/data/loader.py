@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisybench import rng
+from noisybench.core import rng
 from noisybench.data.augment import Augmenter, Normalizer, strengthen
 from noisybench.data.datasets import Images
-from noisybench.data.feed import feed
-from noisybench.distributed import World
+from noisybench.data.prefetch import feed
+from noisybench.parallel.world import World
 
 
 @dataclass(frozen=True)

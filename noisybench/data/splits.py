@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisybench import rng
-from noisybench.errors import UserError
-from noisybench.stratify import stratified_draw
+from noisybench.core import rng
+from noisybench.core.errors import UserError
+from noisybench.core.shares import stratified_draw
 
 
 @dataclass(frozen=True)

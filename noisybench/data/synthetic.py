@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from noisybench import rng
-from noisybench.cards import DatasetCard
+from noisybench.core import rng
+from noisybench.spec.cards import DatasetCard
 
 COARSE = 4  # side of a class's pattern before it is enlarged
 PIXEL_NOISE = 20.0

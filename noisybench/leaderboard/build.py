@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
 from noisybench.leaderboard.html import board_html
 from noisybench.leaderboard.markdown import board_markdown
 from noisybench.leaderboard.standings import Standings

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from noisybench import registry
-from noisybench.cards import BenchmarkCard
-from noisybench.config import RunConfig, merge
+from noisybench.core.nested import merge
+from noisybench.spec import registry
+from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def required_by_track(card: BenchmarkCard, dataset: str) -> dict[str, Any]:
 
 
 def expand(card: BenchmarkCard, *, seeds: int | None = None, methods: list[str] | None = None) -> list[dict[str, Any]]:
-    """The runs of a board, as what to build a :class:`~noisybench.config.RunConfig` from.
+    """The runs of a board, as what to build a :class:`~noisybench.spec.config.RunConfig` from.
 
     Seeds are outermost, so that a suite stopped early has every cell before it has any twice; methods innermost.
 

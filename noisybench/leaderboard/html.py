@@ -8,7 +8,7 @@ import html
 import importlib.resources
 import json
 
-from noisybench.leaderboard.pagedata import page_data
+from noisybench.leaderboard.page_data import page_data
 from noisybench.leaderboard.standings import Standings
 
 SCRIPTS = ("core.js", "charts.js", "plots.js", "detail.js", "table.js", "main.js")

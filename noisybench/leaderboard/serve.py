@@ -6,7 +6,7 @@ import functools
 import http.server
 from pathlib import Path
 
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
 
 ADDRESS = "127.0.0.1"
 

@@ -7,21 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
-from noisybench.cards import BenchmarkCard
 from noisybench.leaderboard import statistics
 from noisybench.leaderboard.cells import Cell, board_cells, cell_of
-from noisybench.leaderboard.claims import PaperClaim, claims_of
+from noisybench.leaderboard.published import PaperClaim, claims_of
 from noisybench.leaderboard.statistics import Differences, Interval
 from noisybench.leaderboard.validate import information_class
-from noisybench.record import InformationUsed, RunRecord
-
-RULES = {
-    "test_accuracy_last": "last epoch",
-    "test_accuracy_last5": "mean of last 5",
-    "test_accuracy_best_noisy_val": "best noisy validation",
-    "test_accuracy_best_clean_val": "best clean validation",
-    "test_accuracy_oracle": "oracle (test-best)",
-}
+from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.record import InformationUsed, RunRecord
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from noisybench import rng
+from noisybench.core import rng
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000

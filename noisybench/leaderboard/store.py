@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisybench import registry
-from noisybench.cards import BenchmarkCard
-from noisybench.errors import UserError
-from noisybench.files import json_text, replace_file
+from noisybench.core.errors import UserError
+from noisybench.core.files import json_text, replace_file
 from noisybench.leaderboard.validate import Filed, misfit, read_record
-from noisybench.record import RunRecord
+from noisybench.spec import registry
+from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.record import RunRecord
 
 DEFAULT_ROOT = Path("leaderboards")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from noisybench import registry
-from noisybench.canonical import canonical_json
-from noisybench.cards import BenchmarkCard
-from noisybench.config import ENVIRONMENT_FIELDS, merge, run_id_of, with_later_fields
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
+from noisybench.core.files import canonical_json
+from noisybench.core.nested import _overridden, merge
 from noisybench.leaderboard.cells import board_cells, cell_of, required, required_by_track
-from noisybench.record import InformationUsed, RunRecord, parse_record, select
+from noisybench.spec import registry
+from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.identity import ENVIRONMENT_FIELDS, run_id_of, with_later_fields
+from noisybench.spec.metrics import FRACTIONS, LABEL_METRICS, select
+from noisybench.spec.record import InformationUsed, RunRecord, parse_record
 
 MAX_CHARACTERS = 16_000_000  # a run of 300 epochs takes about 100,000
 
@@ -30,8 +32,6 @@ CONFIG_TYPES = {
 }
 # What a run must not have changed unless the board's card says so: all of the data, as it is, with its own noise.
 WHOLE_DATA = {"limit_train": None, "image_size": None, "noise_seed": None}
-FRACTIONS = ("accuracy", "auroc", "memorised")
-LABEL_METRICS = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
 # Python's sum() rounds differently from 3.12 on; a digit that anybody changed is found by the hash before.
 TOLERANCE = 1e-12
 
@@ -199,18 +199,6 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
     wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
     of_track = merge(required_by_track(card, cell.dataset), required(card))
     return _overridden(wanted, config, "") or _overridden(of_track, config, "")
-
-
-def _overridden(wanted: dict[str, Any], config: dict[str, Any], prefix: str) -> str | None:
-    for name, value in wanted.items():
-        found = config.get(name)
-        if isinstance(value, dict) and isinstance(found, dict):
-            reason = _overridden(value, found, f"{prefix}{name}.")
-            if reason is not None:
-                return reason
-        elif found != value:
-            return f"{prefix}{name} is {found!r}; the board wants {value!r}"
-    return None
 
 
 def information_class(used: InformationUsed) -> tuple:

@@ -1,10 +1,6 @@
 """Bilevel maths, independent of any method: the look-ahead tangent and the meta-gradients made from it."""
 
-from noisybench.meta.hessian import hessian_vector_product
-from noisybench.meta.label_gradient import label_direction, label_meta_gradient, soft_label_loss
-from noisybench.meta.look_ahead import ENGINES, LookAhead, look_ahead_tangent
-from noisybench.meta.look_ahead_gradient import look_ahead_gradient
-from noisybench.meta.passes import (
+from noisybench.meta.forward import (
     NoisyForward,
     classifier,
     classifier_inputs,
@@ -14,6 +10,9 @@ from noisybench.meta.passes import (
     noisy_forward,
     plain_attention,
 )
+from noisybench.meta.label_gradient import label_direction, label_meta_gradient, soft_label_loss
+from noisybench.meta.look_ahead import ENGINES, LookAhead, look_ahead_tangent
+from noisybench.meta.look_ahead_gradient import hessian_vector_product, look_ahead_gradient
 from noisybench.meta.weight_gradient import cross_entropy_dot, example_weight_meta_gradient
 
 __all__ = [

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisybench.meta.forward import functional_logits, noisy_forward, plain_attention, trainable
 from noisybench.meta.look_ahead import ENGINES, look_ahead_tangent
-from noisybench.meta.passes import functional_logits, noisy_forward, plain_attention, trainable
 
 
 def soft_label_loss(logits: Tensor, label_logits: Tensor, label_floor: float = 0.0) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from noisybench.meta.passes import (
+from noisybench.meta.forward import (
     NoisyForward,
     Weights,
     classifier,

@@ -4,7 +4,7 @@ from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.context import Context, UndeclaredError
 from noisybench.methods.store import SampleStore
-from noisybench.track import Counts, Epochs, Steps
+from noisybench.spec.track import Counts, Epochs, Steps
 
 __all__ = [
     "Batch",

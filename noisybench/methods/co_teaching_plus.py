@@ -12,7 +12,7 @@ from torch import Tensor
 from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput
 from noisybench.methods.sample_selection import SampleSelection, SelectionSettings
-from noisybench.track import Epochs, Steps
+from noisybench.spec.track import Epochs, Steps
 
 
 class CoTeachingPlusSettings(SelectionSettings):

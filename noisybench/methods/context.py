@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisybench import rng
-from noisybench.config import OptimizerConfig
+from noisybench.core import rng
 from noisybench.data.loader import Stream
-from noisybench.distributed import World
+from noisybench.methods.optimizers import build_optimizer
 from noisybench.methods.store import SampleStore
+from noisybench.parallel.world import World
+from noisybench.spec.values import OptimizerConfig
 
 
 class UndeclaredError(RuntimeError):
@@ -177,19 +178,3 @@ class Context:
     def generator(self, purpose: str, *parts: int | str) -> np.random.Generator:
         """Keyed randomness of the method: the same draws on every process, whatever was drawn before."""
         return rng.generator(self.seed, f"method-{purpose}", *parts)
-
-
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that a configuration describes, as one fused operation for all parameters."""
-    if config.name == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.nesterov,
-            fused=True,
-        )
-    adam = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    betas = (config.momentum, 0.999)
-    return adam(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from noisybench.config import Fraction, NonNegative, Positive
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, Settings, StepOutput
 from noisybench.methods.loss_mixture import clean_probability, rescale
 from noisybench.methods.mixmatch import linear_ramp, mixup, sharpen
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
-from noisybench.track import Counts, Epochs
+from noisybench.spec.track import Counts, Epochs
+from noisybench.spec.values import Fraction, NonNegative, Positive
 
 SYMMETRIC_KINDS = frozenset({"none", "symmetric", "symmetric-inclusive"})
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from noisybench.config import Fraction, NonNegative
 from noisybench.data.loader import Batch
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import from_soft_labels
 from noisybench.methods.losses import clipped_probabilities, early_learning_regularizer
+from noisybench.spec.values import Fraction, NonNegative
 
 
 class ELRSettings(Settings):

@@ -10,7 +10,7 @@ from pydantic import Field
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.methods.clean_only import clean_step
-from noisybench.track import Epochs
+from noisybench.spec.track import Epochs
 
 
 class FineTuneSettings(Settings):

@@ -15,7 +15,7 @@ from torch import Tensor
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings
 from noisybench.methods.losses import forward_corrected
-from noisybench.track import Epochs
+from noisybench.spec.track import Epochs
 
 OUTLIER_PERCENTILE = 97
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings
 from noisybench.methods.losses import generalized_cross_entropy
-from noisybench.track import Counts, Epochs
+from noisybench.spec.track import Counts, Epochs
 
 
 class GCESettings(Settings):

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from noisybench.config import Fraction
 from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput
 from noisybench.methods.sample_selection import SampleSelection, SelectionSettings, kept_fraction
 from noisybench.methods.small_loss import small_loss_weights
+from noisybench.spec.values import Fraction
 
 
 class JoCoRSettings(SelectionSettings):

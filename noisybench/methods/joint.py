@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from noisybench.config import NonNegative
 from noisybench.data.loader import Batch
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import from_soft_labels
 from noisybench.methods.losses import prior_penalty, soft_cross_entropy
-from noisybench.track import Epochs
+from noisybench.spec.track import Epochs
+from noisybench.spec.values import NonNegative
 
 
 class JointSettings(Settings):

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from noisybench.config import NonNegative
 from noisybench.data.loader import Batch
 from noisybench.meta import cross_entropy_dot, functional_logits, logits_along, noisy_forward
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.methods.l2r import positive_shares
-from noisybench.track import Epochs
+from noisybench.spec.track import Epochs
+from noisybench.spec.values import NonNegative
 
 
 class L2BSettings(Settings):

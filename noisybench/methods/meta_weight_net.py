@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from noisybench import rng
-from noisybench.config import NonNegative, Positive
+from noisybench.core import rng
 from noisybench.data.loader import Batch
 from noisybench.meta import cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, Settings, StepOutput
+from noisybench.spec.values import NonNegative, Positive
 
 
 class MetaWeightNetSettings(Settings):

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from noisybench import rng
-from noisybench.config import NonNegative, Positive
+from noisybench.core import rng
 from noisybench.data.loader import Batch
 from noisybench.meta import (
     classifier,
@@ -27,7 +26,8 @@ from noisybench.meta import (
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.ema import frozen_copy
 from noisybench.methods.mslg import entropy
-from noisybench.track import Epochs
+from noisybench.spec.track import Epochs
+from noisybench.spec.values import NonNegative, Positive
 
 
 class MetaLabelNetSettings(Settings):

@@ -8,20 +8,20 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from noisybench.config import Fraction, NonNegative, Positive
+from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch, Pass
-from noisybench.errors import UserError
 from noisybench.meta import NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
 from noisybench.meta.look_ahead_gradient import HessianEngine, Order
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.methods.ema import frozen_copy, update_ema
-from noisybench.methods.synthetic_labels import nearest_neighbours, synthetic_labels
-from noisybench.track import Epochs, Steps
+from noisybench.spec.track import Epochs, Steps
+from noisybench.spec.values import Fraction, NonNegative, Positive
 
 
 class MLNTSettings(Settings):
@@ -213,3 +213,34 @@ class MLNT(Method):
     def predict(self, images: Tensor, head: str) -> Tensor:
         network = self._teacher_or_student() if head == "teacher" else self.network
         return network(images).softmax(dim=1)
+
+
+def nearest_neighbours(features: Tensor, k: int) -> Tensor:
+    """For each row, the k other rows nearest in Euclidean distance, nearest first (N×k int64).
+
+    Args:
+        features: N×D.
+        k: clamped to N − 1.
+    """
+    distances = torch.cdist(features, features)
+    distances.fill_diagonal_(torch.inf)
+    return distances.topk(min(k, len(features) - 1), largest=False).indices
+
+
+def synthetic_labels(labels: Tensor, neighbours: Tensor, fraction: float, drawn: np.random.Generator) -> Tensor:
+    """A perturbed copy of a batch's labels: a random part of the samples take the label of one of their neighbours.
+
+    Args:
+        labels: N int64. Labels are copied from here, never from samples perturbed before.
+        neighbours: N×k int64, rows of the batch.
+        fraction: ρ; floor(ρ·N) samples are perturbed.
+        drawn: makes the draws.
+    """
+    size, k = neighbours.shape
+    perturbed = labels.clone()
+    if k == 0:  # a batch of one sample has no neighbours
+        return perturbed
+    chosen = torch.from_numpy(drawn.permutation(size)[: int(fraction * size)]).to(labels.device)
+    ranks = torch.from_numpy(drawn.integers(k, size=len(chosen))).to(labels.device)
+    perturbed[chosen] = labels[neighbours[chosen, ranks]]
+    return perturbed

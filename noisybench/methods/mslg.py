@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from noisybench.config import NonNegative, Positive
 from noisybench.data.loader import Batch
 from noisybench.meta import label_direction, logits_again, look_ahead_tangent, noisy_forward, soft_label_loss
 from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
 from noisybench.methods.estimates import odds_against
 from noisybench.methods.losses import entropy
-from noisybench.track import Epochs
+from noisybench.spec.track import Epochs
+from noisybench.spec.values import NonNegative, Positive
 
 
 class MSLGSettings(Settings):

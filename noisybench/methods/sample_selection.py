@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from noisybench.config import Fraction, Positive
+from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch
-from noisybench.errors import UserError
 from noisybench.methods.base import LabelEstimate, Settings, StepOutput
 from noisybench.methods.small_loss import expected_wrong_share, forget_rate, small_loss_weights
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
-from noisybench.track import Counts
+from noisybench.spec.track import Counts
+from noisybench.spec.values import Fraction, Positive
 
 
 class SelectionSettings(Settings):

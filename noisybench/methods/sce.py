@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from noisybench.config import NonNegative
 from noisybench.data.loader import Batch
 from noisybench.methods.base import Method, Settings
 from noisybench.methods.losses import reverse_cross_entropy
+from noisybench.spec.values import NonNegative
 
 
 class SCESettings(Settings):

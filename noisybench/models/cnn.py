@@ -6,7 +6,7 @@ import torch
 from timm.models import register_model
 from torch import Tensor, nn
 
-from noisybench.models.own import OwnModel
+from noisybench.models.backbone import OwnModel
 
 
 class ConvNet(OwnModel):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 
-from noisybench import rng
-from noisybench.errors import UserError, unknown_name
+from noisybench.core import rng
+from noisybench.core.errors import UserError, unknown_name
 
 OWN_MODELS = {
     "noisybench_cnn4": "4-layer CNN with BatchNorm for small grey images (the default for digits)",
@@ -28,6 +29,24 @@ def model_names() -> list[str]:
     """Every name that ``--model`` takes: noisybench's own, then all of timm's."""
     others = [name for name in timm.list_models() if name not in OWN_MODELS]
     return [*sorted(OWN_MODELS), *others]
+
+
+def model_facts(name: str) -> dict[str, Any]:
+    """What is known of a model by its name, without making it.
+
+    Raises:
+        UserError: nobody knows the name.
+    """
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        raise unknown_name("model", name, model_names())
+    default = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return {
+        "name": name,
+        "summary": OWN_MODELS.get(name, (timm.model_entrypoint(architecture).__doc__ or "").strip()),
+        "pretrained weights": sorted(timm.list_pretrained(f"{architecture}.*")),
+        "input size": list(default.input_size) if default and name not in OWN_MODELS else None,
+    }
 
 
 def create_network(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from noisybench.distributed import World
+from noisybench.parallel.world import World
 
 
 class GlobalSum(torch.autograd.Function):

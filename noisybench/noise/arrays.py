@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
 
 UNNAMED = ""
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.canonical import canonical_json
-from noisybench.errors import UserError
-from noisybench.files import replace_file
+from noisybench.core.errors import UserError
+from noisybench.core.files import canonical_json, replace_file
 from noisybench.noise.arrays import read_arrays
 
 SCHEMA_VERSION = 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.errors import UserError
-from noisybench.files import replace_file
+from noisybench.core.errors import UserError
+from noisybench.core.files import replace_file
 
 
 def heat_map(file: Path, matrix: np.ndarray, names: list[str], title: str) -> None:

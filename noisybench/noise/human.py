@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
 from noisybench.noise.arrays import read_arrays
-from noisybench.noise.order import matching_rows
+from noisybench.noise.label_files import matching_rows
 from noisybench.noise.request import NoiseRequest
 
 SOURCE = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from noisybench import rng
+from noisybench.core import rng
 from noisybench.noise.request import NoiseRequest
 
 RATE_STD = 0.1

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from noisybench.noise.artifact import NoiseArtifact
-from noisybench.noise.asymmetric import asymmetric, pair_flip
-from noisybench.noise.class_dependent import class_dependent
+from noisybench.noise.by_class import asymmetric, class_dependent, pair_flip, symmetric, symmetric_inclusive
 from noisybench.noise.feature_dependent import feature_dependent
 from noisybench.noise.human import COLUMNS, SOURCE, human
 from noisybench.noise.instance_dependent import instance_dependent
-from noisybench.noise.label_file import from_file
+from noisybench.noise.label_files import from_file
 from noisybench.noise.margin_diminishing import FLIP_PROBABILITIES, margin_diminishing
 from noisybench.noise.request import NoiseKind, NoiseRequest
-from noisybench.noise.symmetric import symmetric, symmetric_inclusive
 
 PREDICTIONS = "npz with 'probabilities' (N×C) and 'clean' (N), as `noisybench noise student` writes"
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from noisybench import rng
-from noisybench.errors import UserError
+from noisybench.core import rng
+from noisybench.core.errors import UserError
 from noisybench.noise.predictions import read_predictions
 from noisybench.noise.request import NoiseRequest
 

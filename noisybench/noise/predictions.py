@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.errors import UserError
-from noisybench.files import replace_file
+from noisybench.core.errors import UserError
+from noisybench.core.files import replace_file
 from noisybench.noise.arrays import UNNAMED, read_arrays
-from noisybench.noise.order import matching_rows
+from noisybench.noise.label_files import matching_rows
 from noisybench.noise.request import NoiseRequest
 
 # The second is the MSLG authors' name for their softmax outputs; their own file is an npy.

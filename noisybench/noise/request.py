@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.cards import DatasetCard
 from noisybench.noise.artifact import NoiseArtifact
+from noisybench.spec.cards import DatasetCard
 
 
 @dataclass(frozen=True)

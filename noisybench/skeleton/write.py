@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from string import Template
 
-from noisybench import registry
-from noisybench.errors import UserError
+from noisybench.core.errors import UserError
+from noisybench.spec import registry
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 FILES = {  # in the skeleton: the template it is made from

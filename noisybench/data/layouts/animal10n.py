@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from noisybench.cards import DatasetCard
-from noisybench.data.checked import CheckedLabels
-from noisybench.data.layouts.own import image_names
+from noisybench.data.layouts.user_images import image_names
 from noisybench.data.listing import Listing, Part, Report, parse_labels
+from noisybench.spec.cards import DatasetCard
+from noisybench.spec.checked_labels import CheckedLabels
 
 
 def read_animal10n(card: DatasetCard, root: Path, checked: CheckedLabels | None, report: Report) -> Listing | None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench import rng
-from noisybench.cards import DatasetCard
-from noisybench.data.checked import CheckedLabels
+from noisybench.core import rng
 from noisybench.data.listing import UNKNOWN, Listing, Part, Report, list_file, parse_labels
+from noisybench.spec.cards import DatasetCard
+from noisybench.spec.checked_labels import CheckedLabels
 
 
 def read_clothing1m(card: DatasetCard, root: Path, checked: CheckedLabels | None, report: Report) -> Listing | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.cards import DatasetCard
-from noisybench.data.checked import CheckedLabels
 from noisybench.data.listing import UNKNOWN, Listing, Part, Report, list_file
+from noisybench.spec.cards import DatasetCard
+from noisybench.spec.checked_labels import CheckedLabels
 
 
 def read_food101n(card: DatasetCard, root: Path, checked: CheckedLabels | None, report: Report) -> Listing | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from noisybench.cards import DatasetCard
-from noisybench.data.checked import CheckedLabels
 from noisybench.data.listing import Listing, Part, Report, list_file, parse_labels
+from noisybench.spec.cards import DatasetCard
+from noisybench.spec.checked_labels import CheckedLabels
 
 WEBVISION_CLASSES = 1000
 

@@ -1,0 +1,1 @@
+"""`python -m benchmarks`: how long things take and what they need, always beside what they are compared with."""

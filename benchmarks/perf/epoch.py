@@ -1,0 +1,81 @@
+"""What the framework costs: a whole epoch of cross-entropy as a run trains it, against a bare loop."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from benchmarks.perf.bare import bare_epoch
+from benchmarks.perf.hardware import hardware
+from benchmarks.perf.problem import Problem, Size
+from benchmarks.perf.records import Record, make_records
+from benchmarks.perf.timing import interleaved
+from noisybench.methods.optimizers import build_optimizer
+from noisybench.train.evaluate import TrainingMeter
+from noisybench.train.session import begin_epoch, training_steps
+
+PADDING = 4
+FRAMEWORK, BARE = "noisybench, ce", "bare loop"
+
+
+class EpochPair:
+    """The same epochs of cross-entropy twice: by the framework and by the bare loop, on weights of their own.
+
+    Args:
+        epochs: how many there will be.
+    """
+
+    def __init__(self, size: Size, device: torch.device, epochs: int):
+        augment = {"crop_padding": PADDING, "horizontal_flip": True}
+        self.problem = Problem("ce", {}, size, device, epochs=epochs, changes={"augment": augment})
+        self.network = copy.deepcopy(self.problem.method.network)
+        self._optimizer = build_optimizer(self.problem.config.optimizer, self.network.parameters())
+        train = self.problem.streams.train
+        self._pixels = train.pixels[:]
+        self._true = torch.from_numpy(self.problem.data.true_labels).to(device)
+        self._done = {FRAMEWORK: 0, BARE: 0}
+
+    def framework_epoch(self) -> dict[str, float]:
+        """The next epoch as the training loop runs it, with its meter; the epoch's means."""
+        problem, epoch = self.problem, self._done[FRAMEWORK]
+        first = epoch * -(-len(problem.streams.train) // problem.config.batch_size)
+        meter = TrainingMeter(problem.streams.train.labels, self._true, problem.world)
+        passes = begin_epoch(problem.config, problem.method, epoch, first)
+        for step in training_steps(problem.config, problem.method, problem.loader, problem.world, epoch, passes, first):
+            meter.add(step.batch, step.output)
+        meter.first_bad_step()
+        self._done[FRAMEWORK] += 1
+        return meter.means()
+
+    def bare_epoch(self) -> None:
+        """The next epoch of the bare loop."""
+        card, config, train = self.problem.data.dataset.card, self.problem.config, self.problem.streams.train
+        bare_epoch(
+            self.network,
+            self._optimizer,
+            self._pixels,
+            train.labels,
+            train.sample,
+            mean=card.mean,
+            std=card.std,
+            padding=PADDING,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            epoch=self._done[BARE],
+        )
+        self._done[BARE] += 1
+
+
+def measure_epoch(sizes: list[Size], device: torch.device, *, repeats: int) -> list[Record]:
+    """Seconds of an epoch for problems of several sizes, each pair interleaved."""
+    machine = hardware(device)
+    records = []
+    for size in sizes:
+        pair = EpochPair(size, device, epochs=repeats + 1)
+        epochs = {BARE: pair.bare_epoch, FRAMEWORK: pair.framework_epoch}
+        seconds = interleaved(epochs, device, repeats=repeats, warmup=1)
+        setup = {"model": size.model, "images": size.rows, "batch": size.batch_size, "image": size.side}
+        baselines = {BARE: None, FRAMEWORK: BARE}
+        records += make_records("epoch", "epoch", "s", seconds, baselines, setup, machine)
+    return records

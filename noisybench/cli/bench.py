@@ -1,0 +1,154 @@
+"""`noisybench bench …`: suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from noisybench.core.errors import UserError
+
+if TYPE_CHECKING:
+    from noisybench.bench.plan import Suite
+
+app = typer.Typer(
+    help="Suites: run every cell of a board with every method and seed, or show what is left.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+BoardName = Annotated[str, typer.Argument(metavar="BOARD", help="Name of a board's card, or a card's TOML file.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="How many, counted from 0. [default: the card's]")]
+Shard = Annotated[str, typer.Option(metavar="I/N", help="Only part I of N, counted from 1.")]
+Methods = Annotated[
+    str | None, typer.Option(metavar="NAME,NAME…", help="Whose runs, separated by commas. [default: the card's]")
+]
+Output = Annotated[Path | None, typer.Option(help="Folder of the runs' folders. [default: runs/BOARD]")]
+DataPath = Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")]
+Noise = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KIND:FILE", help="The file that a noise model of the board reads; once for each such model."),
+]
+NoFile = Annotated[bool, typer.Option("--no-file", help="Do not file finished records on the board.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder that holds the boards' folders.")]
+CheckpointSteps = Annotated[
+    int | None, typer.Option(help="Save runs every so many training steps too. [default: not by steps]")
+]
+CheckpointMinutes = Annotated[
+    float | None, typer.Option(help="Save runs after so many minutes too; 0: at ends of epochs only. [default: 10]")
+]
+ROOT = Path("leaderboards")
+
+
+@app.command(
+    help="Run what is not done: skips finished runs, resumes interrupted ones, leaves failed ones alone, and files the "
+    "records. Exit code 1 if a run failed. Any number of these may share one output folder.",
+    epilog="Example: noisybench bench run digits-quick --seeds 5 --jobs 2",
+)
+def run(
+    board: BoardName,
+    seeds: Seeds = None,
+    shard: Shard = "1/1",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. [default: one per GPU, else one per four cores]")
+    ] = None,
+    methods: Methods = None,
+    output: Output = None,
+    data_path: DataPath = None,
+    noise: Noise = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    no_file: NoFile = False,
+    root: Root = ROOT,
+    checkpoint_steps: CheckpointSteps = None,
+    checkpoint_minutes: CheckpointMinutes = None,
+) -> None:
+    from noisybench.bench.runner import run_suite
+    from noisybench.core.console import console
+
+    saving = {"checkpoint_steps": checkpoint_steps, "checkpoint_minutes": checkpoint_minutes}
+    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root, saving)
+    raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
+
+
+@app.command(
+    help="Print the runs of a board with how far each is and what the rest will cost.",
+    epilog="Example: noisybench bench plan mslg-cifar10 --slurm suite.sh --shards 12",
+)
+def plan(
+    board: BoardName,
+    seeds: Seeds = None,
+    shard: Shard = "1/1",
+    methods: Methods = None,
+    output: Output = None,
+    data_path: DataPath = None,
+    noise: Noise = None,
+    no_file: NoFile = False,
+    root: Root = ROOT,
+    checkpoint_steps: CheckpointSteps = None,
+    checkpoint_minutes: CheckpointMinutes = None,
+    slurm: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a SLURM job-array script.")] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Its array tasks. [default: one per run, at most 64]")
+    ] = None,
+) -> None:
+    from noisybench.bench.report import print_plan
+    from noisybench.core.console import console
+
+    if shards is not None and slurm is None:
+        raise UserError("--shards: only with --slurm FILE")
+    if slurm is not None and shard != "1/1":
+        raise UserError("--shard: the script's array tasks take the shards; leave it out with --slurm")
+    saving = {"checkpoint_steps": checkpoint_steps, "checkpoint_minutes": checkpoint_minutes}
+    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root, saving)
+    print_plan(suite, console())
+    if slurm is not None:
+        from noisybench.bench.slurm import write_script
+
+        options = {"--seeds": seeds, "--methods": methods, "--output": output, "--data-path": data_path}
+        options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
+        given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+        given += [text for named in noise or [] for text in ("--noise", named)]
+        given += ["--no-file"] if no_file else ["--root", str(root)]
+        count = min(len(suite.runs), shards or MAX_SHARDS)
+        write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count)
+        print(f"{slurm}: {count} array tasks; submit it with `sbatch {slurm}`")
+
+
+MAX_SHARDS = 64
+
+
+def _suite(
+    board: str,
+    seeds: int | None,
+    shard: str,
+    methods: str | None,
+    output: Path | None,
+    data_path: Path | None,
+    noise: list[str] | None,
+    no_file: bool,
+    root: Path,
+    saving: dict[str, float | None],
+) -> Suite:
+    from noisybench.bench.plan import parse_shard, plan
+    from noisybench.leaderboard.store import open_board
+
+    part = parse_shard(shard)
+    opened = open_board(board, root)
+    return plan(
+        opened.card,
+        output if output is not None else Path("runs") / opened.card.name,
+        None if no_file else opened,
+        seeds=seeds,
+        methods=None if methods is None else [name.strip() for name in methods.split(",")],
+        environment={"data_path": data_path, **saving},
+        noise_files=dict(_noise_file(text) for text in noise or []),
+        shard=part,
+    )
+
+
+def _noise_file(text: str) -> tuple[str, Path]:
+    kind, _, file = text.partition(":")
+    if not kind or not file:
+        raise UserError(f"--noise {text!r}: write KIND:FILE")
+    return kind, Path(file)

@@ -1,0 +1,143 @@
+"""`noisybench leaderboard …` and `noisybench compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisybench.core.errors import UserError, unknown_name
+
+app = typer.Typer(
+    help="Boards: file run records, check them, show and build the tables.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Root = Annotated[Path, typer.Option("--root", help="Folder that holds the boards' folders.")]
+BoardName = Annotated[
+    str, typer.Argument(metavar="BOARD", help="Name of a board's card, e.g. digits-quick, or a card's TOML file.")
+]
+ROOT = Path("leaderboards")
+RULE_NAMES = ("last", "last5", "best_noisy_val", "best_clean_val", "oracle")
+
+
+@app.command(
+    help="Check the records of finished runs and file them.",
+    epilog="Example: noisybench leaderboard add runs/*",
+)
+def add(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Output folders of runs, or result.json files.")],
+    board: Annotated[str | None, typer.Option(help="The board. [default: the one that the runs fit]")] = None,
+    root: Root = ROOT,
+) -> None:
+    from noisybench.leaderboard.store import fitting_board, open_board, read_text, record_file
+    from noisybench.leaderboard.validate import read_record
+
+    if board is None:
+        first = record_file(runs[0])
+        chosen = fitting_board(read_record(read_text(first), str(first)), str(first), root)
+    else:
+        chosen = open_board(board, root)
+    added = chosen.add(runs)
+    print(f"{len(added)} filed under {chosen.runs}; `noisybench leaderboard build {chosen.card.name}` draws the board")
+
+
+@app.command(help="Check every record of a board, or of all boards below a folder; exit code 2 if one is wrong.")
+def validate(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A board's folder, or one of boards.")] = None,
+    root: Root = ROOT,
+) -> None:
+    from noisybench.leaderboard.store import boards_in
+
+    wrong = 0
+    for board in boards_in(root if folder is None else folder):
+        records, problems = board.read()
+        for line in problems:
+            print(line)
+        print(f"{board.folder}: {len(records)} records right, {len(problems)} wrong")
+        wrong += len(problems)
+    if wrong:
+        raise UserError(f"{wrong} record{'s' if wrong > 1 else ''} refused")
+
+
+@app.command(help="Print a board's tables.")
+def show(
+    board: BoardName,
+    rule: Annotated[
+        str | None, typer.Option(help=f"Selection rule: {', '.join(RULE_NAMES)}. [default: the board's]")
+    ] = None,
+    root: Root = ROOT,
+) -> None:
+    from noisybench.core.console import console
+    from noisybench.leaderboard.standings import Standings
+    from noisybench.leaderboard.store import open_board
+    from noisybench.leaderboard.terminal import print_board
+
+    if rule is not None and rule not in RULE_NAMES:
+        raise unknown_name("selection rule", rule, RULE_NAMES)
+    opened = open_board(board, root)
+    records = opened.records()
+    if not records:
+        raise UserError(f"{opened.runs}: no records yet; file some with `noisybench leaderboard add RUN…`")
+    name = opened.card.headline if rule is None else f"test_accuracy_{rule}"
+    print_board(Standings(opened.card, records), name, console())
+
+
+@app.command(help="Write a board's README.md and index.html from its records.")
+def build(board: BoardName, root: Root = ROOT) -> None:
+    from noisybench.leaderboard.build import build as build_board
+    from noisybench.leaderboard.store import open_board
+
+    for file, changed in build_board(open_board(board, root)).items():
+        print(f"{file}: {'written' if changed else 'unchanged'}")
+
+
+@app.command(help="Build a board and serve its folder on this machine until Ctrl-C.")
+def serve(
+    board: BoardName,
+    port: Annotated[int, typer.Option(help="0 takes any free port.")] = 8000,
+    root: Root = ROOT,
+) -> None:
+    from noisybench.leaderboard.build import build as build_board
+    from noisybench.leaderboard.serve import serve_folder
+    from noisybench.leaderboard.store import open_board
+
+    opened = open_board(board, root)
+    build_board(opened)
+    serve_folder(opened.folder, port)
+
+
+@app.command(help="Publish a board's table and plots to Weights & Biases.")
+def push(
+    board: BoardName,
+    wandb: Annotated[str, typer.Option(metavar="ENTITY/PROJECT", help="Where to.")],
+    root: Root = ROOT,
+) -> None:
+    from noisybench.leaderboard.store import open_board
+    from noisybench.leaderboard.wandb import push as push_board
+
+    print(push_board(open_board(board, root), wandb))
+
+
+@app.command(help="Rebuild records from Weights & Biases runs, check them as any other, and file the new ones.")
+def pull(
+    board: BoardName,
+    wandb: Annotated[str, typer.Option(metavar="ENTITY/PROJECT", help="Where from.")],
+    root: Root = ROOT,
+) -> None:
+    from noisybench.leaderboard.store import open_board
+    from noisybench.leaderboard.wandb import pull as pull_board
+
+    for line in pull_board(open_board(board, root), wandb):
+        print(line)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Output folders of runs, or result.json files.")],
+) -> None:
+    """Put runs side by side: what differs in configuration and data, and their metrics."""
+    from noisybench.leaderboard.side_by_side import print_comparison
+
+    print_comparison(runs)

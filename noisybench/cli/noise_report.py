@@ -1,0 +1,143 @@
+"""What ``noisybench noise`` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from noisybench.core.console import console
+from noisybench.core.errors import UserError
+from noisybench.noise.artifact import NoiseArtifact
+from noisybench.noise.estimate import ESTIMATORS
+from noisybench.noise.heat_map import heat_map
+
+if TYPE_CHECKING:
+    from noisybench.train.prepare import RunData
+
+from dataclasses import dataclass
+
+LARGEST_TABLE = 20  # classes; a wider matrix is unreadable as text
+
+
+def print_summary(artifact: NoiseArtifact, source: str) -> None:
+    """A noise artifact in a few lines."""
+    wrong = int(np.sum(artifact.clean != artifact.noisy))
+    _say(f"{source}: {artifact.kind} noise over {len(artifact.clean)} images, {artifact.num_classes} classes")
+    _say(f"rule: {artifact.rule}")
+    _say(
+        f"rate: requested {artifact.requested_rate:.4f}, achieved {artifact.achieved_rate:.4f} ({wrong} wrong labels); "
+        f"seed {artifact.seed}"
+    )
+    _say(f"sha256 {artifact.sha256}")
+
+
+def print_noise(artifact: NoiseArtifact, source: str) -> None:
+    """A noise artifact in full: summary, rate of each class, transition matrix, largest confusions."""
+    print_summary(artifact, source)
+    names = class_names(artifact)
+    rates = Table(title="wrong labels by class")
+    for column in ("class", "images", "wrong", "rate"):
+        rates.add_column(column, justify="left" if column == "class" else "right")
+    sizes = np.bincount(artifact.clean, minlength=artifact.num_classes)
+    for name, size, rate in zip(names, sizes, per_class_rates(artifact), strict=True):
+        wrong = "0" if np.isnan(rate) else str(round(rate * size))
+        rates.add_row(escape(name), str(size), wrong, "-" if np.isnan(rate) else f"{rate:.4f}")
+    console().print(rates)
+    title = "realised transition matrix (row: true class, column: given label)"
+    print_matrix(title, artifact.transition_matrix(), names)
+    found = largest_confusions(artifact)
+    if found:
+        confusions = Table(title="largest confusions")
+        for column in ("true", "given", "labels", "share of the class"):
+            confusions.add_column(column, justify="left" if column in ("true", "given") else "right")
+        for cell in found:
+            confusions.add_row(escape(cell.true), escape(cell.given), str(cell.count), f"{cell.share:.4f}")
+        console().print(confusions)
+
+
+def print_matrix(title: str, matrix: np.ndarray, names: list[str]) -> None:
+    """A C×C matrix as a table, if it is small enough to read."""
+    if len(matrix) > LARGEST_TABLE:
+        _say(f"{title}: {len(matrix)}×{len(matrix)}, too wide for a table; --png draws it")
+        return
+    table = Table(title=title)
+    table.add_column("")
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for name, row in zip(names, matrix, strict=True):
+        table.add_row(escape(name), *(f"{value:.3f}" for value in row))
+    console().print(table)
+
+
+def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) -> None:
+    """Every estimate of the train set's transition matrix, with its mean absolute error where the truth is known.
+
+    Args:
+        data: the run's data.
+        probabilities: n×C, predictions on the noisy train set.
+        png: folder for heat maps; None draws none.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    names = list(data.dataset.card.classes)
+    matrices = {name: make(data.given_labels, probabilities) for name, make in ESTIMATORS.items()}
+    true = data.train_transition_matrix()
+    if true is not None:
+        matrices = {"true": true, **matrices}
+    for name, matrix in matrices.items():
+        print_matrix(f"{name} (row: true class, column: given label)", matrix, names)
+    for name in ESTIMATORS:
+        if true is None:
+            _say(f"{name}: the true matrix is not known (not all true labels are)")
+        else:
+            _say(f"{name}: mean absolute error {np.abs(matrices[name] - true).mean():.4f} over all entries")
+    if png is not None:
+        try:
+            png.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--png {png}: cannot be made ({error.strerror})") from error
+        for name, matrix in matrices.items():
+            heat_map(png / f"{name.replace(' ', '-')}.png", matrix, names, f"transition matrix: {name}")
+
+
+def _say(line: str) -> None:
+    console().print(escape(line), highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One cell off the diagonal: how many images of class ``true`` have label ``given``, and their share of it."""
+
+    true: str
+    given: str
+    count: int
+    share: float
+
+
+def class_names(artifact: NoiseArtifact) -> list[str]:
+    """The classes' names, or their ids where the artifact knows none."""
+    return list(artifact.classes) or [str(i) for i in range(artifact.num_classes)]
+
+
+def per_class_rates(artifact: NoiseArtifact) -> np.ndarray:
+    """C float64, the share of each class whose label is wrong; NaN for a class without images."""
+    sizes = np.bincount(artifact.clean, minlength=artifact.num_classes)
+    wrong = np.bincount(artifact.clean[artifact.noisy != artifact.clean], minlength=artifact.num_classes)
+    return np.divide(wrong, sizes, out=np.full(artifact.num_classes, np.nan), where=sizes > 0)
+
+
+def largest_confusions(artifact: NoiseArtifact, most: int = 10) -> list[Confusion]:
+    """The pairs of classes that most labels were flipped between, the largest count first."""
+    counts = np.zeros((artifact.num_classes,) * 2, dtype=np.int64)
+    np.add.at(counts, (artifact.clean, artifact.noisy), 1)
+    sizes = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    names = class_names(artifact)
+    largest = np.argsort(-counts, axis=None, kind="stable")[:most]
+    cells = [divmod(int(cell), artifact.num_classes) for cell in largest]
+    return [Confusion(names[i], names[j], int(counts[i, j]), counts[i, j] / sizes[i]) for i, j in cells if counts[i, j]]

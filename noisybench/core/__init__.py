@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, keyed randomness, exact shares, the machine, the console."""

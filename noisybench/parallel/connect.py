@@ -1,0 +1,88 @@
+"""The processes of a run as Accelerate sees them, from the environment that a launcher made."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
+
+from noisybench.core.errors import UserError, one_line
+
+# For one collective, and for all processes to connect. Generous, since processes may prepare data at different speeds;
+# who is gone later is noticed by closed connections and by noisybench.parallel.watch.
+COLLECTIVE_TIMEOUT = timedelta(hours=1)
+
+
+def make_accelerator(*, mixed_precision: str = "no", log_with: str | None = None) -> Accelerator:
+    """The accelerator of a run; with several processes on CPUs they are connected by gloo.
+
+    Args:
+        mixed_precision: "no" or "bf16".
+        log_with: the tracker that Accelerate is to start, by its name there.
+
+    Raises:
+        UserError: there are fewer GPUs than processes on this machine, or the launcher's processes do not connect.
+    """
+    launched = _number("WORLD_SIZE")
+    check_processes(_number("LOCAL_WORLD_SIZE"))
+    forget_another_precision(mixed_precision)
+    try:
+        accelerator = Accelerator(
+            cpu=launched > 1 and on_cpu(),
+            mixed_precision=mixed_precision,
+            log_with=log_with,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
+        )
+    except RuntimeError as error:
+        if launched == 1:
+            raise
+        raise UserError(
+            f"the {launched} processes cannot connect ({one_line(error)[:200]}): on several machines, name the network "
+            f"interface between them in GLOO_SOCKET_IFNAME (CPUs) or NCCL_SOCKET_IFNAME (GPUs)"
+        ) from error
+    if accelerator.num_processes != launched:
+        raise UserError(
+            f"the launcher started {launched} processes, and Accelerate connects {accelerator.num_processes}: "
+            f"start them with `noisybench run --processes N`, `accelerate launch --multi_gpu` or `torchrun`"
+        )
+    return accelerator
+
+
+def forget_another_precision(mixed_precision: str) -> None:
+    """Let a process that had another mixed precision before make an ``Accelerator`` of this one; its group stays."""
+    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
+        AcceleratorState._reset_state()
+
+
+def leave() -> None:
+    """Take this process out of its group, at the end of its work."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def on_cpu() -> bool:
+    """Whether several processes run on CPUs: there is no GPU, or the user wants it so."""
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return wanted or torch.cuda.device_count() == 0
+
+
+def check_processes(processes: int) -> None:
+    """Refuse several processes on one GPU of this machine.
+
+    Raises:
+        UserError: there are more processes than GPUs.
+    """
+    gpus = torch.cuda.device_count()
+    if processes > max(gpus, 1) and not on_cpu():
+        raise UserError(
+            f"{processes} processes on a machine with {gpus} GPU{'s' * (gpus != 1)}: start at most one a GPU, or set "
+            f"ACCELERATE_USE_CPU=true"
+        )
+
+
+def _number(name: str) -> int:
+    return int(os.environ.get(name) or 1)

@@ -1,0 +1,90 @@
+"""The signals that ask a run to stop: Ctrl-C, SIGTERM, and SIGUSR1, which SLURM sends some time before the end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+from noisybench.core.errors import RunStopped
+
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1")
+    if hasattr(signal, name)  # Windows has two
+)
+
+
+class StopSignals:
+    """Takes the stop signals over while it is entered.
+
+    A signal raises :class:`RunStopped` on the spot, or, after :meth:`defer`, is only noted for the loop, which stops at
+    the next place it can go on from. A second Ctrl-C raises KeyboardInterrupt in either case. Signals that are ignored
+    (as under nohup) stay ignored. Outside the main thread, where Python handles no signals, nothing is taken over.
+    A signal that was noted and came too late to stop anything is passed on to whoever handled it before.
+
+    Attributes:
+        received: the first stop signal that came.
+    """
+
+    def __init__(self):
+        self.received: signal.Signals | None = None
+        self._deferred = self._noted = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def defer(self) -> None:
+        """Only take note of signals from now on."""
+        self._deferred = True
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # None: a handler of another language, not ours to replace
+                    self._before[number] = before
+                    signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        # An error is told first, unless there is a handler: the default one would end the process on the spot.
+        if self._noted and (kind is None or (issubclass(kind, Exception) and callable(self._before[self.received]))):
+            signal.raise_signal(self.received)
+
+    def _handle(self, number: int, frame: object) -> None:
+        first, self.received = self.received, self.received or signal.Signals(number)
+        if first == number == signal.SIGINT:
+            self._noted = False
+            raise KeyboardInterrupt
+        if self._deferred:
+            self._noted = True
+        elif first is None:
+            raise RunStopped(f"stopped by {self.received.name}", self.received)
+
+
+def ignore_stop_signals(*_: object) -> None:
+    """Leave the stop signals to another process. A cluster sends them to every process of a job; helpers that end on
+    their own would fail the process they help.
+
+    In a process that was started within :func:`stop_signals_held` a signal that came earlier is dropped.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+@contextlib.contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """Hold the stop signals back from this thread until the end, and from the processes it starts meanwhile until they
+    ignore them: a signal would end a process that has not come so far. (Windows has nothing of the kind.)"""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

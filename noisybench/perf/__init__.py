@@ -1,1 +1,0 @@
-"""`noisybench perf`: how long things take and what they need, always beside what they are compared with."""

@@ -1,0 +1,64 @@
+"""What makes two configurations the same run: the run id, and the fields outside it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from noisybench.core.files import canonical_json
+from noisybench.core.nested import merge
+from noisybench.spec.track import STANDARD
+
+ENVIRONMENT_FIELDS = {
+    "data_path",
+    "noise_file",
+    "clean_labels",
+    "memory_budget",
+    "workers",
+    "output",
+    "checkpoint_steps",
+    "checkpoint_minutes",
+    "wandb",
+    "sync_batchnorm",
+}
+
+
+# Added when run ids were in use: left out of them at this value, so that no earlier id moves. A configuration without
+# one of them was run as this value says.
+LATER_FIELDS = {"mixed_precision": "no", "channels_last": False, "track": STANDARD, "schedule": {"warmup": 0}}
+
+
+LATER_SETTINGS = {"mslg": {"meta_every": 1}}  # of methods
+
+
+def _later(config: dict[str, Any]) -> dict[str, Any]:
+    return {**LATER_FIELDS, "settings": LATER_SETTINGS.get(str(config.get("method")), {})}
+
+
+def with_later_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the fields that did not exist yet when it was stored."""
+    return merge(_later(config), config)
+
+
+def _science(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
+    return _without_later(kept, _later(config))
+
+
+def _without_later(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(later.get(name), dict):
+            kept[name] = _without_later(value, later[name])
+        elif name not in later or value != later[name]:
+            kept[name] = value
+    return kept
+
+
+def run_id_of(config: dict[str, Any]) -> str:
+    """The run id of a configuration stored as plain JSON values, with or without its environment fields.
+
+    The stored values are hashed as they are: no card is read and no method imported, so the id of an old record does
+    not move when a card does.
+    """
+    return hashlib.sha256(canonical_json(_science(config)).encode()).hexdigest()[:16]

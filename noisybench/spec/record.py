@@ -1,0 +1,151 @@
+"""The run record: everything a board needs to know of one run, as one JSON file; and the selection rules."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.files import canonical_json, write_json
+
+SCHEMA_VERSION = 1
+
+
+class Fingerprints(BaseModel):
+    """sha256 of what the run used and made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str
+    noise: str
+    split: str
+    weights: str | None = Field(description="the final weights of all networks")
+
+
+class InformationUsed(BaseModel):
+    """What a run knew beyond noisy images and labels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    clean_labels: int = Field(description="clean training labels the method saw")
+    clean_labels_for_selection: int = Field(description="clean labels that only clean-validation selection used")
+    noise_prior: list[str] = Field(description="noise_rate, noise_kind, transition_matrix: what the method was told")
+    pretrained_weights: bool
+    extra_data: bool = False
+    tuning_trials: int = 0
+
+
+class Cost(BaseModel):
+    """What the run took."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wall_seconds: float
+    train_seconds: float
+    samples_per_second: float = Field(description="noisy training samples, over the training time")
+    peak_memory_bytes: int = Field(description="device memory on a GPU, else the process's peak resident set")
+    device: str
+    processes: int
+    forward_equivalents_per_step: float | None = None
+
+
+class RunRecord(BaseModel):
+    """The result of one run.
+
+    ``metrics`` are fractions in [0, 1]; a rule that cannot be applied (no such validation set) is null.
+    ``curves`` has one value per epoch for each logged quantity, null where it was not defined.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    status: Literal["completed", "failed"] = "completed"
+    error: str | None = None
+    run_id: str
+    config: dict[str, Any]
+    fingerprints: Fingerprints
+    noise: dict[str, Any]
+    metrics: dict[str, float | None] = Field(description="empty if the run failed before its first evaluation")
+    heads: dict[str, dict[str, float | None]] = Field(description="the same metrics for every head, by its name")
+    curves: dict[str, list[float | None]]
+    information_used: InformationUsed
+    cost: Cost
+    versions: dict[str, str]
+    git_commit: str | None
+
+    def content(self) -> dict[str, Any]:
+        """The record as it is stored: plain JSON values, and ``sha256`` over their canonical JSON."""
+        content = self.model_dump(mode="json")
+        return {**content, "sha256": content_hash(content)}
+
+    def save(self, file: Path) -> None:
+        """Write the record in one piece."""
+        write_json(file, self.content())
+
+    @classmethod
+    def load(cls, file: Path) -> RunRecord:
+        """Read a record.
+
+        Raises:
+            UserError: the file is missing or no record of a version this release reads.
+        """
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise UserError(f"{file}: no such file") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: not readable as text ({error})") from error
+        return parse_record(text, str(file))
+
+
+def content_hash(content: dict[str, Any]) -> str:
+    """sha256 of a record's canonical JSON, without the ``sha256`` field that this is stored in.
+
+    It finds damage and edits. Whoever forges a record can compute it too: only running again finds that.
+    """
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
+
+
+def parse_record(text: str, source: str) -> RunRecord:
+    """A record from its JSON text.
+
+    Args:
+        source: where the text is from, for the error.
+
+    Raises:
+        UserError: it is no record of a version this release reads, or was changed since it was written.
+    """
+    try:
+        content = json.loads(text, parse_constant=_no_number)
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            hint = "; a newer noisybench wrote it: upgrade" if newer else ""
+            raise UserError(
+                f"{source}: a record of schema version {version}; this release reads {SCHEMA_VERSION}{hint}"
+            )
+        stated, found = content.pop("sha256", None), content_hash(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not a record's JSON ({one_line(error)})") from error
+    if stated != found:
+        raise UserError(
+            f"{source}: the content does not match its sha256 (stated {str(stated)[:16]}, found {found[:16]}): "
+            f"the record was changed or damaged; take the file that the run wrote"
+        )
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{source}: not a run record: {place}: {first['msg']}") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON; every value must be finite")

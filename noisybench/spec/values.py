@@ -1,0 +1,56 @@
+"""The kinds of values in a configuration, and its tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerConfig(_Strict):
+    """The optimizer of a method's networks. ``lr`` is the rate at epoch 0; the schedule takes it from there."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: Positive = 0.02
+    momentum: Fraction = Field(default=0.9, description="SGD's momentum; Adam's beta1")
+    weight_decay: NonNegative = 5e-4
+    nesterov: bool = False
+
+
+class ScheduleConfig(_Strict):
+    """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
+
+    name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear", "triangular"] = "cosine"
+    steps: list[tuple[int, Positive]] = Field(default=[], description="steps: pairs (first epoch, learning rate)")
+    start: int = Field(default=0, ge=0, description="linear: the epoch from which the rate falls to 0")
+    period: int = Field(default=10, ge=1, description="cosine-restarts: epochs of one cycle")
+    floor: NonNegative = Field(default=0.0, description="cosine, cosine-restarts: the lowest rate")
+    warmup: int = Field(default=0, ge=0, description="triangular: the epoch at lr; up to it the rate rises, then falls")
+
+    @model_validator(mode="after")
+    def _steps_are_ordered(self):
+        epochs = [epoch for epoch, _ in self.steps]
+        if self.name == "steps" and (not epochs or epochs[0] != 0 or epochs != sorted(set(epochs))):
+            raise ValueError("steps must be pairs (first epoch, learning rate), rising, the first from epoch 0")
+        return self
+
+
+class AugmentConfig(_Strict):
+    """Training augmentation, drawn anew for each sample in each epoch."""
+
+    crop_padding: int = Field(default=0, ge=0, description="zero-pad by so many pixels, then crop at random")
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    meta_set: bool = Field(default=True, description="augment the meta set's images too")

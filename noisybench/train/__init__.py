@@ -1,0 +1,1 @@
+"""The loop: from a configuration to a record."""

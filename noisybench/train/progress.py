@@ -1,0 +1,127 @@
+"""Telling the user how a run goes: a live bar on a terminal, plain lines elsewhere, nothing on other processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from noisybench.spec.identity import with_later_fields
+from noisybench.spec.track import STANDARD
+
+if TYPE_CHECKING:
+    import torch
+
+    from noisybench.spec.config import RunConfig
+    from noisybench.spec.record import RunRecord
+    from noisybench.train.prepare import RunData
+from noisybench.spec.metrics import EPOCH_COLUMNS, METRIC_TITLES
+
+
+class Progress:
+    """The silent reporter; :class:`ConsoleProgress` speaks."""
+
+    def start(self, config: RunConfig, data: RunData, output: Path, device: torch.device) -> None:
+        """The run is about to begin."""
+
+    def step(self, done: float) -> None:
+        """One training step is done; so many epochs are."""
+
+    def epoch(self, row: dict) -> None:
+        """One epoch is done and evaluated."""
+
+    def say(self, line: str) -> None:
+        """One line the user should read."""
+
+    def finish(self, record: RunRecord, output: Path) -> None:
+        """The run is done."""
+
+    def close(self) -> None:
+        """Nothing more will be told, however the run ended."""
+
+
+class ConsoleProgress(Progress):
+    """Reports on a console."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._bar: Bar | None = None
+
+    def start(self, config, data, output, device) -> None:
+        splits, dataset = data.splits, data.dataset
+        if data.train_noise_rate is None:
+            noise = "labels as shipped (true noise rate unknown)"
+        else:
+            achieved = f"achieved {data.train_noise_rate:.4f} in the train set"
+            noise = f"{data.noise.kind} noise {data.noise.requested_rate:g} ({achieved})"
+        what = f"{config.method} on {config.dataset}{_track(config.track)}"
+        self.say(f"{what}, {noise}, model {config.model}, seed {config.seed}, {device}")
+        self.say(
+            f"{len(splits.train)} noisy train, {len(splits.meta)} clean meta, {len(splits.noisy_val)} noisy and "
+            f"{len(splits.clean_val)} clean validation, {len(splits.test)} test images; output in {output}"
+        )
+        size = f"{dataset.decoded_bytes() / 2**20:.0f} MiB decoded, memory budget {config.memory_budget} MiB"
+        way = "images are resident" if dataset.resident else f"images are streamed by up to {config.workers} workers"
+        self.say(f"{way} ({size})")
+        self._epochs = config.epochs
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("training")
+            self._bar.start()
+
+    def step(self, done) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self._epochs)
+
+    def epoch(self, row) -> None:
+        parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['loss']:.4f}"]
+        for title, name in EPOCH_COLUMNS:
+            if row.get(name) is not None:
+                parts.append(f"{title} {100 * row[name]:.1f}")
+        self.say("  ".join(parts))
+
+    def say(self, line) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def finish(self, record, output) -> None:
+        self.close()
+        self._console.print(summary_table(record))
+        for file in ("result.json", "metrics.jsonl", "noise.npz", "labels.parquet", "checkpoints"):
+            if (output / file).exists():
+                self.say(f"{output / file}{FILE_NOTES.get(file, '')}")
+
+
+FILE_NOTES = {
+    "result.json": ": the run record",
+    "labels.parquet": ": estimated labels, the most suspicious first",
+}
+
+
+def summary_table(record: RunRecord) -> Table:
+    """The metrics of one run in per cent."""
+    config = with_later_fields(record.config)
+    title = f"{config['method']} on {config['dataset']}{_track(config['track'])}, run {record.run_id}"
+    table = Table(title=title)
+    table.add_column("metric")
+    table.add_column("%", justify="right")
+    for name, title in METRIC_TITLES.items():
+        if name in record.metrics:
+            value = record.metrics[name]
+            table.add_row(title, "-" if value is None else f"{100 * value:.2f}")
+    table.add_row("training time, s", f"{record.cost.train_seconds:.1f}")
+    return table
+
+
+def _track(track: str) -> str:
+    return "" if track == STANDARD else f", {track} track"

@@ -1,0 +1,72 @@
+"""noisybench's own backbones and their creation through timm."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+
+from noisybench.core.errors import UserError
+from noisybench.models import OWN_MODELS, create_network
+
+
+def make(name, size=32, channels=3, **changes):
+    options = {"num_classes": 10, "channels": channels, "image_size": size, "pretrained": False, "seed": 0}
+    return create_network(name, **{**options, **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("noisybench_cnn8", 1_639_794),  # counted in the authors' released network
+        ("noisybench_resnet20", 272_474),  # He et al. 2016, table 6: 0.27 M
+        ("noisybench_resnet32", 466_906),  # 0.46 M
+    ],
+)
+def test_parameter_counts(name, parameters):
+    assert sum(p.numel() for p in make(name).parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", sorted(OWN_MODELS))
+def test_own_models_take_small_grey_images_and_name_their_classifier(name):
+    network = make(name, size=8, channels=1).eval()
+    images = torch.randn(2, 1, 8, 8)
+    features = network.forward_features(images)
+    assert features.shape == (2, network.num_features)
+    torch.testing.assert_close(network.get_classifier()(features), network(images))
+
+
+def test_cnn8_is_the_released_network():
+    widths = [m.out_channels for m in make("noisybench_cnn8").modules() if isinstance(m, torch.nn.Conv2d)]
+    assert widths == [64, 64, 128, 128, 196, 196]
+
+
+def test_mlp_has_no_batch_norm():
+    assert not [m for m in make("noisybench_mlp", 8, 1).modules() if "BatchNorm" in type(m).__name__]
+
+
+def test_initial_weights_are_keyed_and_leave_the_global_generator_alone():
+    before = torch.get_rng_state()
+    first, again = make("noisybench_cnn4", 8, 1), make("noisybench_cnn4", 8, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.fc.weight, again.fc.weight)
+    assert not torch.equal(first.fc.weight, make("noisybench_cnn4", 8, 1, number=1).fc.weight)
+    assert not torch.equal(first.fc.weight, make("noisybench_cnn4", 8, 1, seed=1).fc.weight)
+
+
+def test_timm_knows_them():
+    assert set(OWN_MODELS) == {name for name in timm.list_models("noisybench_*")}
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224"])
+def test_any_timm_model_works(name):
+    assert make(name)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_errors_are_one_line():
+    with pytest.raises(UserError, match="unknown model 'resnt18': did you mean resnet18"):
+        make("resnt18")
+    with pytest.raises(UserError, match="cannot take 8×8 images .*try a larger --image-size"):
+        make("convnext_atto", size=8)
+    with pytest.raises(UserError, match="pretrained weights for model 'noisybench_cnn8' cannot be made"):
+        make("noisybench_cnn8", pretrained=True)
