@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisybench.bench import leases as claims
+from noisybench.bench import leases
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.core.files import write_json
 from noisybench.core.nested import merge
@@ -86,7 +86,7 @@ class Suite:
                 damage = str(error)
         if record is not None and record.status == "completed" and record.run_id == run.run_id:
             return Status(State.DONE, record=record)
-        holder = None if mine else claims.holder(self.claims, run.run_id)
+        holder = None if mine else leases.holder(self.claims, run.run_id)
         if holder is not None:
             return Status(State.CLAIMED, holder)
         if self._failure(run).is_file():

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from noisybench.bench import leases as claims
+from noisybench.bench import leases
 from noisybench.bench.plan import PlannedRun, State, Suite
 from noisybench.core.errors import FolderInUse, UserError
 from noisybench.train.progress import Progress
@@ -48,7 +48,7 @@ def work(suite: Suite, report: Report) -> None:
         for run in left:
             if _settled(suite, run, mine=False):
                 continue
-            claim = claims.acquire(suite.claims, run.run_id)
+            claim = leases.acquire(suite.claims, run.run_id)
             if claim is None:
                 waiting.append(run)
                 continue
@@ -67,7 +67,7 @@ def _settled(suite: Suite, run: PlannedRun, *, mine: bool) -> bool:
     return state == State.FAILED or (state == State.DONE and suite.filed(run))
 
 
-def _run(suite: Suite, run: PlannedRun, claim: claims.Claim, report: Report) -> None:
+def _run(suite: Suite, run: PlannedRun, claim: leases.Claim, report: Report) -> None:
     """Run, or finish, one run and file its record. What goes wrong is noted and told; the suite goes on."""
     import noisybench
 
@@ -98,7 +98,7 @@ def _run(suite: Suite, run: PlannedRun, claim: claims.Claim, report: Report) -> 
 class _ClaimedProgress(Progress):
     """Tells of a run's epochs, and stops the run if its claim is lost."""
 
-    def __init__(self, run: PlannedRun, claim: claims.Claim, report: Report):
+    def __init__(self, run: PlannedRun, claim: leases.Claim, report: Report):
         self._run, self._claim, self._report = run, claim, report
 
     def say(self, line) -> None:

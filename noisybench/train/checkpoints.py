@@ -17,7 +17,7 @@ from noisybench.methods.base import Method
 from noisybench.parallel.signals import StopSignals
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
-from noisybench.train import checkpoint_file as state
+from noisybench.train import checkpoint_file
 
 KEPT_CHECKPOINTS = 2
 
@@ -123,7 +123,9 @@ class Checkpoints:
                 "epoch": None if epoch is None else {**vars(epoch), "passes": [vars(part) for part in epoch.passes]},
             }
             with reported(self._folder):
-                state.delete_others(state.save_checkpoint(self._folder, past.step, content), KEPT_CHECKPOINTS)
+                checkpoint_file.delete_others(
+                    checkpoint_file.save_checkpoint(self._folder, past.step, content), KEPT_CHECKPOINTS
+                )
         self._saved, self._votes = time.monotonic(), None
 
     def end_epoch(self) -> None:
@@ -152,10 +154,10 @@ class Checkpoints:
         Raises:
             UserError: all are damaged, or of another version.
         """
-        found = state.checkpoints(self._folder)
+        found = checkpoint_file.checkpoints(self._folder)
         for file in reversed(found):
             try:
-                return _resumed(file, state.load_checkpoint(file))
+                return _resumed(file, checkpoint_file.load_checkpoint(file))
             except DamagedCheckpoint as error:
                 earlier = found[: found.index(file)]
                 if not earlier:

@@ -13,7 +13,7 @@ from noisybench.core.errors import UserError
 from noisybench.methods.base import Method
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig, build_config
-from noisybench.train import checkpoint_file as state
+from noisybench.train import checkpoint_file
 from noisybench.train.output import OutputFolder
 from noisybench.train.prepare import RunData, Streams, prepare, streams
 from noisybench.train.session import build
@@ -55,10 +55,10 @@ def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
         stored = json.loads(output.config.read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{output.config}: unreadable ({error})") from error
-    checkpoints = state.checkpoints(output.checkpoints)
+    checkpoints = checkpoint_file.checkpoints(output.checkpoints)
     if not checkpoints:
         raise UserError(f"{folder}: the run's checkpoints are gone; its networks cannot be loaded")
-    saved = state.load_checkpoint(checkpoints[-1])
+    saved = checkpoint_file.load_checkpoint(checkpoints[-1])
     if stored.get("noise") != "none":  # else the labels are the dataset's own
         # The labels are the run's own, from its folder: a file they were once made from need not be there any more.
         stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}

@@ -11,7 +11,7 @@ from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
 from noisybench.spec.metrics import select
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
-from noisybench.train import checkpoint_file as state
+from noisybench.train import checkpoint_file
 from noisybench.train.checkpoints import Past
 from noisybench.train.prepare import RunData
 
@@ -49,7 +49,7 @@ def _record(
             dataset=data.dataset.fingerprint(),
             noise=data.noise.sha256,
             split=data.splits.fingerprint(),
-            weights=state.weights_hash(method.modules()) if method is not None else None,
+            weights=checkpoint_file.weights_hash(method.modules()) if method is not None else None,
         ),
         noise={
             "kind": data.noise.kind,

@@ -15,7 +15,7 @@ import claimers
 import psutil
 import pytest
 
-from noisybench.bench import leases as claims
+from noisybench.bench import leases
 from noisybench.core.errors import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -25,7 +25,7 @@ def dead_claim(folder, name):
     """A claim whose holder was killed."""
     worker = SPAWN.Process(target=claimers.hold, args=(folder, name), daemon=True)
     worker.start()
-    while claims.holder(folder, name) is None:
+    while leases.holder(folder, name) is None:
         assert worker.is_alive()
         time.sleep(0.01)
     os.kill(worker.pid, 9)
@@ -42,13 +42,13 @@ def silent_for(file, seconds):
 
 
 def test_a_claim_is_held_once_and_released(tmp_path):
-    with claims.acquire(tmp_path, "a") as claim:
-        assert claims.acquire(tmp_path, "a") is None
-        assert claims.holder(tmp_path, "a").endswith(f"process {os.getpid()}") and not claim.lost()
-        with claims.acquire(tmp_path, "b"):
+    with leases.acquire(tmp_path, "a") as claim:
+        assert leases.acquire(tmp_path, "a") is None
+        assert leases.holder(tmp_path, "a").endswith(f"process {os.getpid()}") and not claim.lost()
+        with leases.acquire(tmp_path, "b"):
             assert len(list(tmp_path.iterdir())) == 2
     assert not list(tmp_path.iterdir())
-    claims.acquire(tmp_path, "a").release()
+    leases.acquire(tmp_path, "a").release()
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -78,48 +78,48 @@ def test_a_dead_process_holds_nothing_even_before_its_parent_has_noticed(tmp_pat
     script = "import sys, pathlib, claimers; claimers.hold(pathlib.Path(sys.argv[1]), 'a')"
     path = os.pathsep.join(sys.path)
     worker = subprocess.Popen([sys.executable, "-c", script, tmp_path], env={**os.environ, "PYTHONPATH": path})
-    while claims.holder(tmp_path, "a") is None:
+    while leases.holder(tmp_path, "a") is None:
         assert worker.poll() is None
         time.sleep(0.01)
-    assert claims.acquire(tmp_path, "a") is None
+    assert leases.acquire(tmp_path, "a") is None
     os.kill(worker.pid, 9)
     while psutil.Process(worker.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
-    assert claims.holder(tmp_path, "a") is None
-    claims.acquire(tmp_path, "a").release()
+    assert leases.holder(tmp_path, "a") is None
+    leases.acquire(tmp_path, "a").release()
     worker.wait()
 
 
 def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(tmp_path):
     file = dead_claim(tmp_path, "a")
     edit(file, machine="elsewhere", host="elsewhere")
-    silent_for(file, claims.STALE_SECONDS - 60)
-    assert claims.acquire(tmp_path, "a") is None
-    silent_for(file, claims.STALE_SECONDS + 60)
-    claims.acquire(tmp_path, "a").release()
+    silent_for(file, leases.STALE_SECONDS - 60)
+    assert leases.acquire(tmp_path, "a") is None
+    silent_for(file, leases.STALE_SECONDS + 60)
+    leases.acquire(tmp_path, "a").release()
 
 
 def test_another_process_under_the_old_number_is_not_the_holder(tmp_path):
     file = dead_claim(tmp_path, "a")
     me = psutil.Process()
     edit(file, pid=os.getpid(), started=me.create_time())
-    silent_for(file, claims.QUIET_SECONDS + 60)
-    assert claims.acquire(tmp_path, "a") is None
+    silent_for(file, leases.QUIET_SECONDS + 60)
+    assert leases.acquire(tmp_path, "a") is None
     edit(file, started=me.create_time() - 1000)
-    assert claims.acquire(tmp_path, "a") is None  # just written: a clock that was set looks the same
-    silent_for(file, claims.QUIET_SECONDS + 60)
-    claims.acquire(tmp_path, "a").release()
+    assert leases.acquire(tmp_path, "a") is None  # just written: a clock that was set looks the same
+    silent_for(file, leases.QUIET_SECONDS + 60)
+    leases.acquire(tmp_path, "a").release()
 
 
 def test_an_unreadable_claim_counts_while_it_is_young(tmp_path):
     (tmp_path / "a.1.claim").touch()
-    assert claims.acquire(tmp_path, "a") is None
-    silent_for(tmp_path / "a.1.claim", claims.STALE_SECONDS + 60)
-    claims.acquire(tmp_path, "a").release()
+    assert leases.acquire(tmp_path, "a") is None
+    silent_for(tmp_path / "a.1.claim", leases.STALE_SECONDS + 60)
+    leases.acquire(tmp_path, "a").release()
 
 
 def test_a_holder_notices_that_it_was_overtaken_and_leaves_the_other_alone(tmp_path):
-    claim = claims.acquire(tmp_path, "a")
+    claim = leases.acquire(tmp_path, "a")
     shutil.copy(tmp_path / "a.1.claim", tmp_path / "a.2.claim")
     assert claim.lost()
     claim.release()
@@ -127,8 +127,8 @@ def test_a_holder_notices_that_it_was_overtaken_and_leaves_the_other_alone(tmp_p
 
 
 def test_the_heartbeat_renews_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.02)
-    with claims.acquire(tmp_path, "a"):
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
+    with leases.acquire(tmp_path, "a"):
         file = tmp_path / "a.1.claim"
         silent_for(file, 1000)
         before, renewed, utime = file.stat().st_mtime_ns, threading.Event(), os.utime
@@ -145,4 +145,4 @@ def test_the_heartbeat_renews_the_file(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="claims cannot be written there"):
-        claims.acquire(tmp_path / "file", "a")
+        leases.acquire(tmp_path / "file", "a")

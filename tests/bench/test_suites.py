@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 import noisybench
-from noisybench.bench import leases as claims
+from noisybench.bench import leases
 from noisybench.bench.estimate import estimate, known_records
 from noisybench.bench.plan import State, forward_images, parse_shard, plan, steps, take_shard
 from noisybench.bench.report import LiveReport
@@ -204,7 +204,7 @@ def test_a_record_the_board_refuses_is_told(card, cli):
 
 def test_plan_names_who_has_a_claim_and_no_file_files_nothing(card, cli):
     suite = suite_of(card, methods=["ce"])
-    with claims.acquire(suite.claims, suite.runs[1].run_id):
+    with leases.acquire(suite.claims, suite.runs[1].run_id):
         code, out, _ = cli("bench", "plan", card, "--methods", "ce")
         assert code == 0 and f"process {os.getpid()}" in out and "2 runs: 1 claimed, 1 to do" in out
         assert suite.status(suite.runs[1]).state == State.CLAIMED

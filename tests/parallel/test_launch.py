@@ -106,26 +106,26 @@ def test_processes_are_left_out_of_the_command():
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    from noisybench.parallel import connect as processes
+    from noisybench.parallel import connect
 
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
-    monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 2)
-    processes.check_processes(2)
+    monkeypatch.setattr(connect.torch.cuda, "device_count", lambda: 2)
+    connect.check_processes(2)
     with pytest.raises(UserError, match="3 processes on a machine with 2 GPUs"):
-        processes.check_processes(3)
+        connect.check_processes(3)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    processes.check_processes(3)
+    connect.check_processes(3)
 
 
 def test_processes_that_accelerate_does_not_connect_are_refused(monkeypatch):
     from types import SimpleNamespace
 
-    from noisybench.parallel import connect as processes
+    from noisybench.parallel import connect
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(processes, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setattr(connect, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     with pytest.raises(UserError, match="started 2 processes, and Accelerate connects 1"):
-        processes.make_accelerator()
+        connect.make_accelerator()
 
 
 def test_a_silent_process_ends_the_other(tmp_path):

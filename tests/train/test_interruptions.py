@@ -22,7 +22,7 @@ from noisybench.core.errors import FolderInUse, RunStopped, UserError
 from noisybench.data.prefetch import feed
 from noisybench.parallel.folder_lock import FolderLock
 from noisybench.parallel.signals import STOP_SIGNALS, StopSignals, ignore_stop_signals
-from noisybench.train import checkpoint_file as state
+from noisybench.train import checkpoint_file
 from noisybench.train.checkpoints import Checkpoints
 from noisybench.train.progress import Progress
 
@@ -100,7 +100,7 @@ def same(whole, record, folder: Path) -> None:
 def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, whole, method, epochs):
     folder = tmp_path / "run"
     before = stopped(folder, epochs, method)
-    spent = state.load_checkpoint(state.checkpoints(folder / "checkpoints")[-1])["past"]
+    spent = checkpoint_file.load_checkpoint(checkpoint_file.checkpoints(folder / "checkpoints")[-1])["past"]
     progress = SignalAt(float("inf"))
     resumed = noisybench.run(config(folder, method), resume=True, progress=progress)
     same(whole(method), resumed, folder)
@@ -115,7 +115,8 @@ def test_the_mentor_of_mlnt_and_the_mixture_of_dividemix_chose_rows(tmp_path):
     """Else the test above would say nothing of epochs that are not one pass over everything."""
     for method in ("dividemix", "mlnt"):
         stopped(tmp_path / method, 2.5, method)
-        planned = state.load_checkpoint(state.checkpoints(tmp_path / method / "checkpoints")[-1])["epoch"]["passes"]
+        newest = checkpoint_file.checkpoints(tmp_path / method / "checkpoints")[-1]
+        planned = checkpoint_file.load_checkpoint(newest)["epoch"]["passes"]
         assert all(0 < len(part["rows"]) < 150 for part in planned), method
 
 
@@ -205,7 +206,7 @@ def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_p
     ]
     arguments += ["--batch-size", 8, "--epochs", 400, "--checkpoint-steps", 3, "--output", tmp_path / "run"]
     job = start(*arguments)
-    while not state.checkpoints(tmp_path / "run" / "checkpoints"):
+    while not checkpoint_file.checkpoints(tmp_path / "run" / "checkpoints"):
         assert job.poll() is None, job.communicate()
         time.sleep(0.05)
     for more in ([], ["--resume"]):
@@ -216,9 +217,9 @@ def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_p
     assert job.returncode == 143 and err.startswith("noisybench: stopped by SIGTERM after step"), err
     command = shlex.split(err.partition("go on with: ")[2])
     assert command == [sys.executable, "-m", "noisybench", *map(str, arguments), "--resume"]
-    reached = state.checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    reached = checkpoint_file.checkpoints(tmp_path / "run" / "checkpoints")[-1]
     again = start(*command[3:])
-    while state.checkpoints(tmp_path / "run" / "checkpoints")[-1] == reached:
+    while checkpoint_file.checkpoints(tmp_path / "run" / "checkpoints")[-1] == reached:
         assert again.poll() is None, again.communicate()
         time.sleep(0.05)
     again.send_signal(signal.SIGUSR1)
@@ -263,13 +264,13 @@ def test_processes_that_decode_live_through_a_stop_signal_at_their_start(monkeyp
 
 def test_when_checkpoints_are_written(tmp_path, monkeypatch):
     written = []
-    real = state.save_checkpoint
+    real = checkpoint_file.save_checkpoint
 
     def spy(folder, step, content):
         written.append(step)
         return real(folder, step, content)
 
-    monkeypatch.setattr(state, "save_checkpoint", spy)
+    monkeypatch.setattr(checkpoint_file, "save_checkpoint", spy)
     for changes, expected in (
         ({}, [5, 10, 15]),
         ({"checkpoint_steps": 4}, [4, 5, 8, 10, 12, 15]),
@@ -282,13 +283,13 @@ def test_when_checkpoints_are_written(tmp_path, monkeypatch):
         assert noisybench.run(run_config).run_id == config(None).run_id
         assert written == expected
         kept = [f"step-{step:09d}.safetensors" for step in sorted(set(expected))[-2:]]
-        assert [file.name for file in state.checkpoints(folder / "checkpoints")] == kept
+        assert [file.name for file in checkpoint_file.checkpoints(folder / "checkpoints")] == kept
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, whole):
     folder = tmp_path / "run"
     stopped(folder, 2.5, checkpoint_steps=3)
-    previous, newest = state.checkpoints(folder / "checkpoints")
+    previous, newest = checkpoint_file.checkpoints(folder / "checkpoints")
     assert (previous.name, newest.name) == ("step-000000012.safetensors", "step-000000013.safetensors")
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     # What a writer leaves that is killed: a temporary file, here of a step that is never reached again.
@@ -305,13 +306,13 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, whole):
 def test_a_damaged_checkpoint_does_not_outlive_the_run_that_passed_it_over(tmp_path):
     folder = tmp_path / "run"
     stopped(folder, 2.5, checkpoint_steps=3)
-    newest = state.checkpoints(folder / "checkpoints")[-1]
+    newest = checkpoint_file.checkpoints(folder / "checkpoints")[-1]
     newest.write_bytes(b"")
     with pytest.raises(KeyboardInterrupt):  # cut off at the next checkpoint, step 12 again
         noisybench.run(config(folder, checkpoint_minutes=1e-9), resume=True, progress=CutOff())
-    steps = [file.name[5:14] for file in state.checkpoints(folder / "checkpoints")]
+    steps = [file.name[5:14] for file in checkpoint_file.checkpoints(folder / "checkpoints")]
     assert steps == ["000000013", "000000014"]
-    state.load_checkpoint(newest)
+    checkpoint_file.load_checkpoint(newest)
 
 
 class CutOff(Progress):
@@ -328,7 +329,7 @@ class CutOff(Progress):
 def test_without_a_whole_checkpoint_nothing_goes_on(tmp_path, cli):
     folder = tmp_path / "run"
     stopped(folder, 2.5)
-    kept = state.checkpoints(folder / "checkpoints")
+    kept = checkpoint_file.checkpoints(folder / "checkpoints")
     for file in kept:
         file.write_bytes(b"x")
     with pytest.raises(UserError, match="no checkpoint is left to go on from .* delete the folder to start"):
@@ -485,7 +486,7 @@ def test_one_process_two_processes_one_process(tmp_path):
     done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0 and done.stderr.count("noisybench: stopped by ") == 1, done.stderr
     # Both stop at one step, the one after the signal; what is saved does not say how many they were.
-    saved = [state.load_checkpoint(file) for file in state.checkpoints(folder / "checkpoints")]
+    saved = [checkpoint_file.load_checkpoint(file) for file in checkpoint_file.checkpoints(folder / "checkpoints")]
     assert [content["past"]["step"] for content in saved] == [10, 12]
     assert saved[1]["epoch"]["first_step"] == 10 and f"after step 12, saved in {folder}" in done.stderr
     resumed = noisybench.run(noisybench.RunConfig(**given, output=folder), resume=True)
@@ -493,7 +494,7 @@ def test_one_process_two_processes_one_process(tmp_path):
     for name, curve in unbroken.curves.items():
         assert resumed.curves[name] == pytest.approx(curve, abs=1e-9), name
     networks = [
-        state.load_checkpoint(state.checkpoints(each / "checkpoints")[-1])["method"]["network"]
+        checkpoint_file.load_checkpoint(checkpoint_file.checkpoints(each / "checkpoints")[-1])["method"]["network"]
         for each in (tmp_path / "whole", folder)
     ]
     for name, weight in networks[0].items():
