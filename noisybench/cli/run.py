@@ -88,6 +88,9 @@ def run(
         refuse_nested()
         raise typer.Exit(launch(without_processes(sys.argv[1:]), processes))
 
+    from noisybench.parallel.launch import end_with_launcher
+
+    end_with_launcher()
     import noisybench
     from noisybench.core.console import console
     from noisybench.parallel.connect import leave
