@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from records import make_record
 
-from noisybench import registry
 from noisybench.leaderboard.html import board_html
 from noisybench.leaderboard.standings import Standings
+from noisybench.spec import registry
 
 RULES = ["last", "last5", "best_noisy_val", "best_clean_val", "oracle"]
 

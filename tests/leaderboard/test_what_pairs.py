@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from records import make_record
 
-from noisybench import registry
 from noisybench.leaderboard.standings import Standings
+from noisybench.spec import registry
 
 RULE = "test_accuracy_last"
 

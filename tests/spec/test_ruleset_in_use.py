@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from noisybench import registry
+from noisybench.spec import registry
 
 CARDS = {
     file.stem: tomllib.loads(file.read_text(encoding="utf-8"))

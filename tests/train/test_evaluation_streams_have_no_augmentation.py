@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import noisybench
-from noisybench.prepare import prepare, streams
+from noisybench.train.prepare import prepare, streams
 
 
 @pytest.mark.parametrize("protocol", ["sealed", "authors"])

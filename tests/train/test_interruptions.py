@@ -230,7 +230,7 @@ def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_p
 class Numbers:
     """A source whose pixels are the rows' numbers."""
 
-    resident = False
+    resident, shape = False, (50,)
 
     def fetch(self, rows):
         return torch.from_numpy(rows)

@@ -87,7 +87,6 @@ def test_every_scheduled_optimizer_has_the_rate_of_its_epoch(tmp_path, schedule,
     assert record.curves["learning_rate"] == pytest.approx([expected(epoch) for epoch in range(EPOCHS)], rel=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="the record's curve is computed from the schedule, not read from the optimizer")
 def test_a_rate_that_the_method_sets_itself_is_recorded(tmp_path):
     record = noisybench.run(
         config(tmp_path / "run", "SetsItsOwnRate", schedule={"name": "constant"}, optimizer={"lr": BASE})
