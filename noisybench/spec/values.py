@@ -1,4 +1,4 @@
-"""The kinds of values in a configuration, and its tables."""
+"""The kinds of values in a configuration, its tables, and the base of every method's own settings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(BaseModel):
+    """A method's own settings. Subclass it; unknown names are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
