@@ -16,7 +16,7 @@ from noisybench.data.loader import Pass
 from noisybench.methods.base import Method
 from noisybench.parallel.signals import StopSignals
 from noisybench.parallel.world import World
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.train import checkpoint_file
 
 KEPT_CHECKPOINTS = 2
@@ -74,7 +74,7 @@ class Checkpoints:
     def __init__(
         self,
         folder: Path,
-        config: RunConfig,
+        config: ResolvedConfig,
         world: World,
         device: torch.device,
         signals: StopSignals,

@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from noisybench.core.errors import UserError
 from noisybench.methods.base import Method
 from noisybench.parallel.world import World
-from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.config import ResolvedConfig
+from noisybench.spec.layers import resolve_dict
 from noisybench.train import checkpoint_file
 from noisybench.train.output import OutputFolder
 from noisybench.train.prepare import RunData, Streams, prepare, streams
@@ -23,7 +24,7 @@ from noisybench.train.session import build
 class FinishedRun:
     """What a run's folder gives back."""
 
-    config: RunConfig
+    config: ResolvedConfig
     method: Method
     data: RunData
     on_device: Streams
@@ -64,7 +65,7 @@ def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
         stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}
     if data_path is not None:
         stored["data_path"] = data_path
-    config = build_config(stored)
+    config = resolve_dict(stored)
     accelerator = Accelerator()
     device, dtype = accelerator.device, getattr(torch, config.precision)
     data = prepare(config)

@@ -21,7 +21,8 @@ from noisybench.parallel.connect import make_accelerator
 from noisybench.parallel.signals import StopSignals
 from noisybench.parallel.watch import watched
 from noisybench.parallel.world import World
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig, RunConfig
+from noisybench.spec.layers import resolve
 from noisybench.spec.record import RunRecord
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.checkpoints import BegunEpoch, Checkpoints, Past
@@ -34,7 +35,7 @@ from noisybench.train.session import _evaluate, _guarded, _label_metrics, begin_
 from noisybench.train.trackers import Tracker
 
 
-def default_output(config: RunConfig) -> Path:
+def default_output(config: ResolvedConfig) -> Path:
     """Where a run goes if nothing is said: ``runs/`` below the working directory, named by what it is."""
     rate = f"{config.noise}-{config.noise_rate:g}"
     method = config.method.replace(":", ".")  # package.module:Class
@@ -48,7 +49,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     On a CPU the process keeps freed memory from now on (:mod:`noisybench.core.machine`).
 
     Args:
-        config: what to run.
+        config: what to run; the cards fill in what it leaves open.
         resume: continue an unfinished run in the output folder (or start, if there is none).
         progress: where to report; silent if not given.
 
@@ -60,6 +61,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
             Or the disk is full, or the method failed: what was saved before is intact.
         RunStopped: SIGTERM, SIGINT or SIGUSR1 came. The run is saved where it was and goes on from there on ``resume``.
     """
+    config = resolve(config)
     output = OutputFolder(config.output or default_output(config))
     with StopSignals() as signals, watched(), contextlib.closing(output):
         accelerator = make_accelerator(
@@ -73,7 +75,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
 
 
 def _run(
-    config: RunConfig,
+    config: ResolvedConfig,
     output: OutputFolder,
     signals: StopSignals,
     accelerator: Accelerator,
@@ -181,7 +183,7 @@ def _run(
 
 
 def _train_epoch(
-    config: RunConfig,
+    config: ResolvedConfig,
     method: Method,
     loader: TrainLoader,
     data: RunData,

@@ -8,7 +8,7 @@ from noisybench.core.machine import git_commit, peak_memory_bytes, versions
 from noisybench.methods.base import Method
 from noisybench.parallel.world import World
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import select
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train import checkpoint_file
@@ -17,7 +17,7 @@ from noisybench.train.prepare import RunData
 
 
 def _record(
-    config: RunConfig,
+    config: ResolvedConfig,
     method: Method | None,
     data: RunData,
     past: Past,

@@ -17,7 +17,7 @@ from noisybench.models import create_network
 from noisybench.models.sync_batchnorm import synchronize_batchnorm
 from noisybench.parallel.world import World
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.evaluate import accuracies, label_quality
 from noisybench.train.prepare import RunData, Streams
@@ -32,7 +32,7 @@ class Step:
     done: float
 
 
-def begin_epoch(config: RunConfig, method: Method, epoch: int, step: int) -> list[Pass]:
+def begin_epoch(config: ResolvedConfig, method: Method, epoch: int, step: int) -> list[Pass]:
     """Set the epoch's learning rate and let the method begin it; the passes that it plans.
 
     Args:
@@ -50,7 +50,7 @@ def begin_epoch(config: RunConfig, method: Method, epoch: int, step: int) -> lis
 
 
 def training_steps(
-    config: RunConfig,
+    config: ResolvedConfig,
     method: Method,
     loader: TrainLoader,
     world: World,
@@ -92,7 +92,7 @@ def _guarded(name: str, step: int, hook: Callable, *arguments):
 
 
 def build(
-    config: RunConfig, data: RunData, on_device: Streams, world: World, device: torch.device, dtype: torch.dtype
+    config: ResolvedConfig, data: RunData, on_device: Streams, world: World, device: torch.device, dtype: torch.dtype
 ) -> tuple[Method, TrainLoader]:
     """The method and the loader that feeds it what it declares.
 
