@@ -20,9 +20,9 @@ Heat = Annotated[Path | None, typer.Option("--png", help="Draw the transition ma
 
 def _config(**given: Any):
     """A configuration from the options that were given."""
-    from noisybench.spec.config import build_config
+    from noisybench.spec.layers import resolve_dict
 
-    return build_config({name: value for name, value in given.items() if value is not None})
+    return resolve_dict({name: value for name, value in given.items() if value is not None})
 
 
 def _of_clean_labels(**given: Any):

@@ -70,14 +70,14 @@ def run(
         if value is not None and name not in ("config", "overrides", "resume", "processes", "dry_run")
     }
     from noisybench.core.nested import merge
-    from noisybench.spec.config import build_config
+    from noisybench.spec.layers import resolve_dict
     from noisybench.spec.text import parse_override, read_config_file
 
     given: dict[str, Any] = read_config_file(config) if config is not None else {}
     given = merge(given, options)
     for text in overrides or []:
         given = merge(given, parse_override(text))
-    resolved = build_config(given)
+    resolved = resolve_dict(given)
     if dry_run:
         print(resolved.model_dump_json(indent=2))
         return

@@ -7,17 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.context import Context
-
-
-class Settings(BaseModel):
-    """A method's own settings. Subclass it; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from noisybench.spec.values import Settings
 
 
 @dataclass

@@ -17,7 +17,7 @@ from noisybench.spec.track import STANDARD
 if TYPE_CHECKING:
     import torch
 
-    from noisybench.spec.config import RunConfig
+    from noisybench.spec.config import ResolvedConfig
     from noisybench.spec.record import RunRecord
     from noisybench.train.prepare import RunData
 from noisybench.spec.metrics import EPOCH_COLUMNS, METRIC_TITLES
@@ -26,7 +26,7 @@ from noisybench.spec.metrics import EPOCH_COLUMNS, METRIC_TITLES
 class Progress:
     """The silent reporter; :class:`ConsoleProgress` speaks."""
 
-    def start(self, config: RunConfig, data: RunData, output: Path, device: torch.device) -> None:
+    def start(self, config: ResolvedConfig, data: RunData, output: Path, device: torch.device) -> None:
         """The run is about to begin."""
 
     def step(self, done: float) -> None:

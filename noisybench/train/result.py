@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import select
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train.build import Place
@@ -14,7 +14,7 @@ from noisybench.train.session import Past, Session
 
 
 def make_record(
-    config: RunConfig, data: RunData, place: Place, session: Session | None, wall_seconds: float, error: str | None
+    config: ResolvedConfig, data: RunData, place: Place, session: Session | None, wall_seconds: float, error: str | None
 ) -> RunRecord:
     """The record of a run.
 

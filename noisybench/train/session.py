@@ -19,7 +19,7 @@ from noisybench.core import rng
 from noisybench.core.errors import MethodError, ProcessLost
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.build import Place, build
 from noisybench.train.evaluate import TrainingMeter, accuracies, label_quality
@@ -81,7 +81,7 @@ class Session:
         MethodError: the method raised while it was built.
     """
 
-    def __init__(self, config: RunConfig, data: RunData, place: Place):
+    def __init__(self, config: ResolvedConfig, data: RunData, place: Place):
         self.config, self.data, self.place, self.world = config, data, place, place.world
         self.streams = streams(config, data, place.device, place.dtype)
         self.method, self.loader = build(config, data, self.streams, place)

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from noisybench.core.errors import one_line
 from noisybench.noise import NoiseArtifact
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.record import RunRecord
 from noisybench.train.output import OutputFolder
 from noisybench.train.progress import Progress
@@ -20,7 +20,7 @@ PROJECT = "noisybench"
 class Tracker:
     """Sends a run's metrics to W&B. A tracker that cannot start is said so once; the local record needs none."""
 
-    def __init__(self, accelerator: Accelerator, config: RunConfig, output: Path, progress: Progress):
+    def __init__(self, accelerator: Accelerator, config: ResolvedConfig, output: Path, progress: Progress):
         self._accelerator = accelerator
         self._on = config.wandb
         self._folder = OutputFolder(output)

@@ -169,7 +169,8 @@ def test_a_run_that_is_stopped_leaves_no_connection_open(tmp_path):
             if done > 1:
                 signal.raise_signal(signal.SIGTERM)
 
-    config = noisybench.RunConfig(method="ce", dataset="synthetic", epochs=3, output=tmp_path / "run", wandb=True)
+    asked = noisybench.RunConfig(method="ce", dataset="synthetic", epochs=3, output=tmp_path / "run", wandb=True)
+    config = noisybench.resolve(asked)
     with pytest.raises(RunStopped):
         noisybench.run(config, progress=Stop())
     assert wandb.run is None

@@ -38,7 +38,7 @@ METHODS = {
 
 def config(folder: Path, method: str = "mslg", **changes) -> noisybench.RunConfig:
     given = {"method": method, "dataset": "synthetic", "batch_size": 30, "epochs": 3, "settings": METHODS[method]}
-    return noisybench.RunConfig(**{**given, "noise_rate": 0.3, "output": folder, **changes})
+    return noisybench.resolve(noisybench.RunConfig(**{**given, "noise_rate": 0.3, "output": folder, **changes}))
 
 
 class SignalAt(Progress):
