@@ -1,4 +1,4 @@
-"""What `noisybench methods|datasets|models|noises` print."""
+"""What `noisybench methods|datasets|models|noises|…` print."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from noisybench.core.console import console
-from noisybench.core.errors import unknown_name
 from noisybench.spec import registry
 
 
 def print_list(kind: str) -> None:
-    """All names of one kind with a line about each."""
-    table = Table(title=kind)
+    """All names of one kind with a line about each, and after the table what cannot be used."""
+    broken = registry.broken(kind)
     rows, columns = LISTS[kind]()
+    table = Table(title=f"{kind}s")
     for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    console().print(table)
+    out = console()
+    out.print(table)
+    for one in broken:
+        out.print(escape(f"not usable: {one.name} of {one.origin}: {one.reason}"), highlight=False, soft_wrap=True)
 
 
 def _methods():
     rows = []
-    for name in registry.method_names():
+    for name in registry.usable_names("method"):
         card = registry.method_card(name)
         source = f"{card.paper.venue} {card.paper.year}" if card.paper else ""
         rows.append((name, card.title, source, card.summary))
@@ -60,7 +63,7 @@ def _noises():
     return [(name, kind.summary) for name, kind in NOISES.items()], ("name", "what the rate means")
 
 
-LISTS = {"methods": _methods, "datasets": _datasets, "models": _models, "noises": _noises}
+LISTS = {"method": _methods, "dataset": _datasets, "model": _models, "noise": _noises}
 
 
 def print_card(kind: str, name: str) -> None:
@@ -108,6 +111,7 @@ def _model_card(name: str) -> dict[str, Any]:
 
 
 def _noise_card(name: str) -> dict[str, Any]:
+    from noisybench.core.errors import unknown_name
     from noisybench.noise import NOISES
 
     if name not in NOISES:
@@ -117,8 +121,8 @@ def _noise_card(name: str) -> dict[str, Any]:
 
 
 CARDS = {
-    "methods": _method_card,
-    "datasets": lambda name: registry.dataset_card(name).model_dump(exclude_defaults=True),
-    "models": _model_card,
-    "noises": _noise_card,
+    "method": _method_card,
+    "dataset": lambda name: registry.dataset_card(name).model_dump(exclude_defaults=True),
+    "model": _model_card,
+    "noise": _noise_card,
 }
