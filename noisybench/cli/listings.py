@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from noisybench.core.console import console
 from noisybench.spec import registry
+from noisybench.spec.extensions import summary
 
 
 def print_list(kind: str) -> None:
@@ -25,6 +27,11 @@ def print_list(kind: str) -> None:
     out.print(table)
     for one in broken:
         out.print(escape(f"not usable: {one.name} of {one.origin}: {one.reason}"), highlight=False, soft_wrap=True)
+
+
+def _extensions(kind: str):
+    """Name and summary of all extensions of a kind that can be used."""
+    return [(name, summary(registry.load(kind, name))) for name in registry.usable_names(kind)]
 
 
 def _methods():
@@ -58,9 +65,7 @@ def _models():
 
 
 def _noises():
-    from noisybench.noise import NOISES
-
-    return [(name, kind.summary) for name, kind in NOISES.items()], ("name", "what the rate means")
+    return _extensions("noise"), ("name", "what the rate means")
 
 
 LISTS = {"method": _methods, "dataset": _datasets, "model": _models, "noise": _noises}
@@ -111,13 +116,14 @@ def _model_card(name: str) -> dict[str, Any]:
 
 
 def _noise_card(name: str) -> dict[str, Any]:
-    from noisybench.core.errors import unknown_name
-    from noisybench.noise import NOISES
-
-    if name not in NOISES:
-        raise unknown_name("noise", name, NOISES)
-    kind = NOISES[name]
-    return {"name": name, "summary": kind.summary, "takes a rate": kind.rated, "reads": kind.file}
+    kind = registry.load("noise", name)
+    return {
+        "name": name,
+        "summary": kind.summary,
+        "takes a rate": kind.rated,
+        "reads": kind.file,
+        "known to methods that declare noise_kind": dataclasses.asdict(kind.traits),
+    }
 
 
 CARDS = {

@@ -12,7 +12,7 @@ from torch import Tensor
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch
 from noisybench.methods.base import LabelEstimate, Settings, StepOutput
-from noisybench.methods.small_loss import expected_wrong_share, forget_rate, small_loss_weights
+from noisybench.methods.small_loss import forget_rate, small_loss_weights
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
 from noisybench.spec.track import Counts
 from noisybench.spec.values import Fraction, Positive
@@ -23,7 +23,7 @@ class SelectionSettings(Settings):
 
     forget_rate: Fraction | None = Field(
         default=None,
-        description="tau, the final forget rate; by the noise if not given: its rate, half of it if asymmetric",
+        description="tau, the final forget rate; the share of wrong labels to expect of the noise if not given",
     )
     # In the first of its epochs the rate is 0, in the last one tau: a ramp of 1 is none.
     ramp_epochs: Annotated[int, Counts("epochs", least=2)] = Field(
@@ -51,7 +51,7 @@ class SampleSelection(TwoNetworks):
         context = self.context
         self.tau = self.settings.forget_rate
         if self.tau is None:
-            self.tau = expected_wrong_share(context.noise_rate, context.noise_kind)
+            self.tau = context.noise_rate * context.noise_traits.wrong_per_rate
         shape = (len(context.given_labels), context.num_classes)
         uniform = torch.full(shape, 1 / context.num_classes, dtype=context.dtype)
         context.store.add("prediction", uniform)

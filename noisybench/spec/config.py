@@ -9,7 +9,6 @@ is built, so Python and the command line give the same run.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,10 +165,7 @@ class RunConfig(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        NOISES = importlib.import_module("noisybench.noise").NOISES
-
-        if self.noise not in NOISES:
-            raise unknown_name("noise", self.noise, NOISES)
+        kind = registry.load("noise", self.noise)
         labels = registry.dataset_card(self.dataset).labels
         if self.noise != "none" and (labels == "noisy" or self.clean_labels is not None):
             raise UserError(
@@ -177,7 +173,6 @@ class RunConfig(_Strict):
             )
         if self.noise == "none" and self.noise_rate != 0 and labels == "clean":
             raise UserError(f"noise_rate {self.noise_rate} with noise 'none': give --noise-rate 0 or a noise")
-        kind = NOISES[self.noise]
         if not kind.rated and self.noise != "none" and self.noise_rate != 0:
             raise UserError(
                 f"noise_rate {self.noise_rate} with noise {self.noise!r}: its rate is that of its file; leave it out"

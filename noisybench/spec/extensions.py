@@ -72,6 +72,12 @@ KINDS: dict[str, Kind] = {
             base="noisybench.methods.base:Method",
             subclass=True,
         ),
+        Kind(
+            "noise",
+            "noisybench.noises",
+            "an object of noisybench.noise.NoiseKind",
+            base="noisybench.noise.request:NoiseKind",
+        ),
     )
 }
 

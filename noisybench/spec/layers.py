@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +74,8 @@ def recipe_conditions(name: str) -> dict[str, str]:
 
 
 def _takes_rate(noise: Any) -> bool:
-    NOISES = importlib.import_module("noisybench.noise").NOISES
-
-    return noise not in NOISES or NOISES[noise].rated  # a name that is not known is refused later
+    # A name that is not known is refused later.
+    return noise not in registry.names("noise") or registry.load("noise", noise).rated
 
 
 def _with_noise_file(given: dict[str, Any]) -> dict[str, Any]:
