@@ -6,18 +6,19 @@ import dataclasses
 import json
 from typing import Any
 
+from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
 from noisybench.core.console import console
 from noisybench.spec import registry
-from noisybench.spec.extensions import summary
+from noisybench.spec.extensions import description, summary
 
 
 def print_list(kind: str) -> None:
     """All names of one kind with a line about each, and after the table what cannot be used."""
     broken = registry.broken(kind)
-    rows, columns = LISTS[kind]()
+    rows, columns = LISTS[kind]() if kind in LISTS else _described(kind)
     table = Table(title=f"{kind}s")
     for column in columns:
         table.add_column(column)
@@ -71,9 +72,14 @@ def _noises():
 LISTS = {"method": _methods, "dataset": _datasets, "model": _models, "noise": _noises}
 
 
+def _described(kind: str):
+    return _extensions(kind), ("name", "what it is")
+
+
 def print_card(kind: str, name: str) -> None:
     """One card, key by key."""
-    for key, value in CARDS[kind](name).items():
+    card = CARDS[kind](name) if kind in CARDS else _extension_card(kind, name)
+    for key, value in card.items():
         if value not in (None, "", [], {}):
             _print_entry(key, value, "")
 
@@ -97,16 +103,28 @@ def _print_entry(key: str, value: Any, indent: str) -> None:
 def _method_card(name: str) -> dict[str, Any]:
     method = registry.load_method(name)
     card = registry.method_card(name).model_dump(exclude_defaults=True)
-    settings = {
-        field: f"{info.default}" + (f"  ({info.description})" if info.description else "")
-        for field, info in method.Settings.model_fields.items()
-    }
     information = {
         "clean labels": "meta_set" in method.needs,
         "noise rate": "noise_rate" in method.needs,
         "cost of a step, in forward passes": method.forward_equivalents,
     }
-    return {**card, "information used": information, "settings": settings}
+    return {**card, "information used": information, "settings": _settings(method.Settings)}
+
+
+def _settings(model: type[BaseModel]) -> dict[str, str]:
+    """Each setting's default, and what it is."""
+    return {
+        field: f"{info.default}" + (f"  ({info.description})" if info.description else "")
+        for field, info in model.model_fields.items()
+    }
+
+
+def _extension_card(kind: str, name: str) -> dict[str, Any]:
+    """What an extension says of itself in its docstring, and its settings."""
+    found = registry.load(kind, name)
+    of_its_own = getattr(found, "Settings", None)
+    settings = {} if of_its_own is None else _settings(of_its_own)
+    return {"name": name, "summary": summary(found), "description": description(found), "settings": settings}
 
 
 def _model_card(name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.core.nested import merge
 from noisybench.spec import registry
+from noisybench.spec.extension_settings import augmentation_settings
 from noisybench.spec.identity import (
     _science,
     run_id_of,
@@ -162,6 +163,11 @@ class RunConfig(_Strict):
             return registry.load_method(method).Settings(**settings).model_dump(mode="json")
         except ValidationError as error:  # a ValueError: left alone, pydantic would bury it in a message of its own
             raise UserError(_first_error(error, given=info.data, parents=["method"])) from error
+
+    @field_validator("augment", mode="after")
+    @classmethod
+    def _augmentations_are_known(cls, augment: AugmentConfig) -> AugmentConfig:
+        return augment.model_copy(update={"extra": augmentation_settings(augment.extra)}) if augment.extra else augment
 
     @model_validator(mode="after")
     def _fits_together(self):

@@ -78,6 +78,13 @@ KINDS: dict[str, Kind] = {
             "an object of noisybench.noise.NoiseKind",
             base="noisybench.noise.request:NoiseKind",
         ),
+        Kind(
+            "augmentation",
+            "noisybench.augmentations",
+            "a subclass of noisybench.data.augmentations.Augmentation",
+            base="noisybench.data.augmentations.base:Augmentation",
+            subclass=True,
+        ),
     )
 }
 

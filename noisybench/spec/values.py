@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +16,12 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(BaseModel):
+    """A method's own settings. Subclass it; unknown names are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -54,3 +60,17 @@ class AugmentConfig(_Strict):
     horizontal_flip: bool = False
     vertical_flip: bool = False
     meta_set: bool = Field(default=True, description="augment the meta set's images too")
+    extra: dict[str, dict[str, Any]] = Field(
+        default={}, description="further augmentations by name, each with its settings; applied last, in order of name"
+    )
+    draws: Literal[2] | None = Field(
+        default=None,
+        description="always found anew; 2: each augmentation draws under its own key; None: nothing is augmented, or, "
+        "in records of release 0.1, all drew from one table",
+    )
+
+    @model_validator(mode="after")
+    def _draws_are_those_of_this_release(self):
+        on = self.crop_padding or self.horizontal_flip or self.vertical_flip or self.extra
+        object.__setattr__(self, "draws", 2 if on else None)
+        return self
