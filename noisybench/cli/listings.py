@@ -12,7 +12,7 @@ from rich.table import Table
 
 from noisybench.core.console import console
 from noisybench.spec import registry
-from noisybench.spec.extensions import description, summary
+from noisybench.spec.extensions import NEEDED, description, own_parameters, summary
 
 
 def print_list(kind: str) -> None:
@@ -122,8 +122,11 @@ def _settings(model: type[BaseModel]) -> dict[str, str]:
 def _extension_card(kind: str, name: str) -> dict[str, Any]:
     """What an extension says of itself in its docstring, and its settings."""
     found = registry.load(kind, name)
-    of_its_own = getattr(found, "Settings", None)
-    settings = {} if of_its_own is None else _settings(of_its_own)
+    if hasattr(found, "Settings"):
+        settings = _settings(found.Settings)
+    else:
+        parameters = own_parameters(found) if callable(found) and not isinstance(found, type) else {}
+        settings = {each: "needed" if default is NEEDED else f"{default}" for each, default in parameters.items()}
     return {"name": name, "summary": summary(found), "description": description(found), "settings": settings}
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.core.nested import merge
 from noisybench.spec import registry
-from noisybench.spec.extension_settings import augmentation_settings
+from noisybench.spec.extension_settings import augmentation_settings, schedule_settings
 from noisybench.spec.identity import (
     _science,
     run_id_of,
@@ -30,6 +30,7 @@ from noisybench.spec.layers import (
     _track_table,
     _with_noise_file,
 )
+from noisybench.spec.schedule import learning_rate
 from noisybench.spec.track import STANDARD, Track
 from noisybench.spec.values import (
     AugmentConfig,
@@ -169,6 +170,12 @@ class RunConfig(_Strict):
     def _augmentations_are_known(cls, augment: AugmentConfig) -> AugmentConfig:
         return augment.model_copy(update={"extra": augmentation_settings(augment.extra)}) if augment.extra else augment
 
+    @field_validator("schedule", mode="after")
+    @classmethod
+    def _schedule_is_known(cls, schedule: ScheduleConfig) -> ScheduleConfig:
+        filled = schedule_settings(schedule)
+        return schedule if filled == schedule.settings else schedule.model_copy(update={"settings": filled})
+
     @model_validator(mode="after")
     def _fits_together(self):
         kind = registry.load("noise", self.noise)
@@ -187,6 +194,8 @@ class RunConfig(_Strict):
             raise UserError(f"noise {self.noise!r} reads a file: give --noise {self.noise}:FILE ({kind.file})")
         if kind.file is None and self.noise_file is not None:
             raise UserError(f"noise_file {self.noise_file}: noise {self.noise!r} reads no file; leave it out")
+        for epoch in (0, self.epochs - 1):  # a schedule that cannot be computed is found before a run begins
+            learning_rate(self.optimizer.lr, self.schedule, epoch, self.epochs)
         if self.mixed_precision == "bf16" and self.precision == "float64":
             raise UserError("mixed_precision bf16 is for precision float32, not float64")
         if self.optimizer.nesterov and self.optimizer.name != "sgd":

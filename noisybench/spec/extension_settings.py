@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.spec import registry
+from noisybench.spec.extensions import NEEDED, own_parameters
+from noisybench.spec.values import ScheduleConfig
 
 # Augmentations that have a key of their own in the configuration.
 SWITCHES = {"crop": "crop_padding", "horizontal-flip": "horizontal_flip", "vertical-flip": "vertical_flip"}
@@ -24,6 +26,24 @@ def augmentation_settings(extra: dict[str, dict[str, Any]]) -> dict[str, dict[st
         if name in SWITCHES:
             raise UserError(f"augment.extra.{name}: switch it on by augment.{SWITCHES[name]}")
         filled[name] = _checked(registry.load("augmentation", name).Settings, given, f"augment.extra.{name}")
+    return filled
+
+
+def schedule_settings(schedule: ScheduleConfig) -> dict[str, Any]:
+    """The settings of a configuration's schedule: the keyword-only parameters of its function.
+
+    Raises:
+        UserError: there is no such schedule, it cannot be used, or a setting is unknown or missing.
+    """
+    own = own_parameters(registry.load("schedule", schedule.name))
+    for name in schedule.settings:
+        if name not in own:
+            known = [f"schedule.settings.{each}" for each in own]
+            raise unknown_name("configuration key", f"schedule.settings.{name}", known)
+    filled = own | schedule.settings
+    missing = [name for name, value in filled.items() if value is NEEDED]
+    if missing:
+        raise UserError(f"schedule.settings.{missing[0]}: missing; schedule {schedule.name!r} needs it")
     return filled
 
 

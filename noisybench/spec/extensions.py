@@ -79,6 +79,12 @@ KINDS: dict[str, Kind] = {
             base="noisybench.noise.request:NoiseKind",
         ),
         Kind(
+            "schedule",
+            "noisybench.schedules",
+            "a function of (base, schedule, epoch, epochs)",
+            takes=("base", "schedule", "epoch", "epochs"),
+        ),
+        Kind(
             "augmentation",
             "noisybench.augmentations",
             "a subclass of noisybench.data.augmentations.Augmentation",
@@ -213,6 +219,15 @@ def description(found: object) -> str:
     return text.partition("\n\n")[2]
 
 
+NEEDED = inspect.Parameter.empty
+
+
+def own_parameters(function: Any) -> dict[str, Any]:
+    """The keyword-only parameters of a function, which are its settings: each default, :data:`NEEDED` without one."""
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
 @functools.cache
 def found_of(kind: Kind) -> Found:
     """What is registered of a kind, by the metadata of the installed packages alone."""
@@ -298,7 +313,9 @@ def _resolve(target: str) -> Any:
 
 def _takes(function: Any, count: int) -> bool:
     try:
-        inspect.signature(function).bind(*[None] * count)
+        signature = inspect.signature(function)
+        by_place = [each for each in signature.parameters.values() if each.kind is not each.KEYWORD_ONLY]
+        signature.replace(parameters=by_place).bind(*[None] * count)
     except (TypeError, ValueError):
         return False
     return True

@@ -29,7 +29,7 @@ LATER_FIELDS = {
     "mixed_precision": "no",
     "channels_last": False,
     "track": STANDARD,
-    "schedule": {"warmup": 0},
+    "schedule": {"warmup": 0, "settings": {}},
     # Since each augmentation draws under its own key, a run with any augmentation has draws = 2, and so another id
     # than the same run had before; one without any keeps its id.
     "augment": {"extra": {}, "draws": None},

@@ -38,12 +38,13 @@ class OptimizerConfig(_Strict):
 class ScheduleConfig(_Strict):
     """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
 
-    name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear", "triangular"] = "cosine"
+    name: str = Field(default="cosine", description="a name from `noisybench schedules`")
     steps: list[tuple[int, Positive]] = Field(default=[], description="steps: pairs (first epoch, learning rate)")
     start: int = Field(default=0, ge=0, description="linear: the epoch from which the rate falls to 0")
     period: int = Field(default=10, ge=1, description="cosine-restarts: epochs of one cycle")
     floor: NonNegative = Field(default=0.0, description="cosine, cosine-restarts: the lowest rate")
     warmup: int = Field(default=0, ge=0, description="triangular: the epoch at lr; up to it the rate rises, then falls")
+    settings: dict[str, Any] = Field(default={}, description="what a schedule of another package takes, by name")
 
     @model_validator(mode="after")
     def _steps_are_ordered(self):
