@@ -18,6 +18,10 @@ from noisybench.core.errors import UserError, one_line, unknown_name
 
 OWN_PACKAGE = "noisybench"
 
+# Sources of datasets that are no layouts: they read no folder of a user, or not only.
+BUILT_IN = ("digits", "synthetic")
+HUB = "hub"
+
 # One rule for every registered name: it becomes part of commands, configurations and file names.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 NAME_RULE = "a name starts with a letter or digit and holds letters, digits, hyphens, dots and underscores (ASCII)"
@@ -35,6 +39,7 @@ class Kind:
             live above this module. None for functions.
         subclass: whether a subclass of ``base`` is wanted, else an instance.
         takes: the arguments that a function is called with, by position.
+        reserved: names that noisybench uses in the same place, for something else.
         check: ``module:function`` of a further check, called with name and object; it gives a reason or None.
     """
 
@@ -44,6 +49,7 @@ class Kind:
     base: str | None = None
     subclass: bool = False
     takes: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
     check: str | None = None
 
     @property
@@ -83,6 +89,13 @@ KINDS: dict[str, Kind] = {
             "noisybench.schedules",
             "a function of (base, schedule, epoch, epochs)",
             takes=("base", "schedule", "epoch", "epochs"),
+        ),
+        Kind(
+            "layout",
+            "noisybench.layouts",
+            "a function of (card, root, checked, report)",
+            takes=("card", "root", "checked", "report"),
+            reserved=(*BUILT_IN, HUB),
         ),
         Kind(
             "augmentation",
@@ -242,6 +255,9 @@ def found_of(kind: Kind) -> Found:
         own = [entry for entry in several.values() if is_own(entry)]
         if not NAME.fullmatch(name):
             reason = f"the name {name!r} cannot be used: {NAME_RULE}"
+            disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
+        elif name in kind.reserved:
+            reason = f"noisybench uses the name {name!r} itself: rename this {kind.name}"
             disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
         elif len(several) == 1:
             (usable[name],) = several.values()

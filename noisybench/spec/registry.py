@@ -206,7 +206,7 @@ def parse_card(file: Traversable, model: type[AnyCard]) -> AnyCard:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"card {file}: {place}: {first['msg']}") from error
+        raise UserError(f"card {file}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _over_base(name: str, content: dict[str, Any]) -> dict[str, Any]:
