@@ -59,17 +59,11 @@ def _datasets():
     return rows, ("name", "train / test", "classes", "pixels", "title")
 
 
-def _models():
-    from noisybench.models import OWN_MODELS
-
-    return sorted(OWN_MODELS.items()), ("name", "what it is")
-
-
 def _noises():
     return _extensions("noise"), ("name", "what the rate means")
 
 
-LISTS = {"method": _methods, "dataset": _datasets, "model": _models, "noise": _noises}
+LISTS = {"method": _methods, "dataset": _datasets, "noise": _noises}
 
 
 def _described(kind: str):

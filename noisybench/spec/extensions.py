@@ -40,7 +40,9 @@ class Kind:
         subclass: whether a subclass of ``base`` is wanted, else an instance.
         takes: the arguments that a function is called with, by position.
         reserved: names that noisybench uses in the same place, for something else.
-        check: ``module:function`` of a further check, called with name and object; it gives a reason or None.
+        keywords: the arguments that a function must take by name.
+        check_name: ``module:function`` that is asked before an extension of another package is imported whether its
+            name may be; it gives a reason against it, or None.
     """
 
     name: str
@@ -50,22 +52,21 @@ class Kind:
     subclass: bool = False
     takes: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
-    check: str | None = None
+    keywords: tuple[str, ...] = ()
+    check_name: str | None = None
 
     @property
     def plural(self) -> str:
         return f"{self.name}s"
 
-    def reason_against(self, name: str, found: object, target: str) -> str | None:
+    def reason_against(self, found: object, target: str) -> str | None:
         """Why an object is no extension of this kind; None if it is one."""
         if self.base is None:
-            fits = callable(found) and _takes(found, len(self.takes))
+            fits = callable(found) and _takes(found, len(self.takes), self.keywords)
         else:
             base = _resolve(self.base)
             fits = isinstance(found, type) and issubclass(found, base) if self.subclass else isinstance(found, base)
-        if not fits:
-            return f"is {target}, which is not {self.what}"
-        return None if self.check is None else _resolve(self.check)(name, found)
+        return None if fits else f"is {target}, which is not {self.what}"
 
 
 KINDS: dict[str, Kind] = {
@@ -89,6 +90,13 @@ KINDS: dict[str, Kind] = {
             "noisybench.schedules",
             "a function of (base, schedule, epoch, epochs)",
             takes=("base", "schedule", "epoch", "epochs"),
+        ),
+        Kind(
+            "model",
+            "noisybench.models",
+            "a function that makes a network, as timm's are: (pretrained=False, num_classes=…, in_chans=…, **others)",
+            keywords=("pretrained", "num_classes", "in_chans", "others"),
+            check_name="noisybench.models.create:reason_against_name",
         ),
         Kind(
             "layout",
@@ -176,7 +184,11 @@ def load(kind: str, name: str) -> Any:
 
 @functools.cache
 def _load(kind: str, name: str) -> Any:
-    entry = entries(kind)[name]
+    entry, check_name = entries(kind)[name], KINDS[kind].check_name
+    if check_name is not None and not is_own(entry):
+        reason = _resolve(check_name)(name)
+        if reason is not None:
+            raise Unusable(f"{kind} {name!r} {reason}", reason)
     return import_target(kind, name, entry.value)
 
 
@@ -191,7 +203,7 @@ def import_target(kind: str, name: str, target: str) -> Any:
     except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
         reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)}"
         raise Unusable(f"{kind} {name!r} {reason}", reason) from error
-    reason = KINDS[kind].reason_against(name, found, target)
+    reason = KINDS[kind].reason_against(found, target)
     if reason is not None:
         raise Unusable(f"{kind} {name!r} {reason}", reason)
     return found
@@ -327,11 +339,13 @@ def _resolve(target: str) -> Any:
     return found
 
 
-def _takes(function: Any, count: int) -> bool:
+def _takes(function: Any, count: int, keywords: tuple[str, ...]) -> bool:
     try:
         signature = inspect.signature(function)
-        by_place = [each for each in signature.parameters.values() if each.kind is not each.KEYWORD_ONLY]
-        signature.replace(parameters=by_place).bind(*[None] * count)
+        if not keywords:  # then those that can only be given by name are the function's settings
+            by_place = [each for each in signature.parameters.values() if each.kind is not each.KEYWORD_ONLY]
+            signature = signature.replace(parameters=by_place)
+        signature.bind(*[None] * count, **dict.fromkeys(keywords))
     except (TypeError, ValueError):
         return False
     return True
