@@ -116,10 +116,10 @@ def loaders(
     from benchmarks.perf.hardware import measuring_device
     from benchmarks.perf.loaders import measure_loaders
     from benchmarks.perf.records import JsonFile
-    from noisybench.core.machine import usable_cores
+    from noisybench.core.machine import cores
 
     file, measured_on = JsonFile(json), measuring_device(device, threads)
-    counts = counts or [0, usable_cores()]
+    counts = counts or [0, cores()]
     _give(measure_loaders(measured_on, images=sizes, batch_size=batch_size, workers=counts, repeats=repeats), file)
 
 

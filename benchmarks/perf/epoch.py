@@ -12,8 +12,7 @@ from benchmarks.perf.problem import Problem, Size
 from benchmarks.perf.records import Record, make_records
 from benchmarks.perf.timing import interleaved
 from noisybench.methods.optimizers import build_optimizer
-from noisybench.train.evaluate import TrainingMeter
-from noisybench.train.session import begin_epoch, training_steps
+from noisybench.train.session import BegunEpoch
 
 PADDING = 4
 FRAMEWORK, BARE = "noisybench, ce", "bare loop"
@@ -33,16 +32,14 @@ class EpochPair:
         self._optimizer = build_optimizer(self.problem.config.optimizer, self.network.parameters())
         train = self.problem.streams.train
         self._pixels = train.pixels[:]
-        self._true = torch.from_numpy(self.problem.data.true_labels).to(device)
         self._done = {FRAMEWORK: 0, BARE: 0}
 
     def framework_epoch(self) -> dict[str, float]:
         """The next epoch as the training loop runs it, with its meter; the epoch's means."""
-        problem, epoch = self.problem, self._done[FRAMEWORK]
-        first = epoch * -(-len(problem.streams.train) // problem.config.batch_size)
-        meter = TrainingMeter(problem.streams.train.labels, self._true, problem.world)
-        passes = begin_epoch(problem.config, problem.method, epoch, first)
-        for step in training_steps(problem.config, problem.method, problem.loader, problem.world, epoch, passes, first):
+        session, epoch = self.problem.session, self._done[FRAMEWORK]
+        first = epoch * -(-len(session.streams.train) // session.config.batch_size)
+        meter = session.new_meter()
+        for step in session.steps(epoch, BegunEpoch(first, session.begin_epoch(epoch))):
             meter.add(step.batch, step.output)
         meter.first_bad_step()
         self._done[FRAMEWORK] += 1

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.perf.records import Hardware
 from noisybench.core.errors import UserError
-from noisybench.core.machine import keep_freed_memory, keeps_freed_memory, usable_cores
+from noisybench.core.machine import cores, keep_freed_memory, keeps_freed_memory
 
 
 def measuring_device(name: str | None, threads: int | None) -> torch.device:
@@ -43,7 +43,7 @@ def hardware(device: torch.device) -> Hardware:
     """What is measured on, now."""
     return Hardware(
         cpu=_cpu_model(),
-        cores=usable_cores(),
+        cores=cores(),
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         torch=torch.__version__,

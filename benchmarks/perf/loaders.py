@@ -22,7 +22,7 @@ from noisybench.core import rng
 from noisybench.data import Images
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.decode import Preprocess
-from noisybench.data.loader import Pass, Stream, TrainLoader
+from noisybench.data.loader import BatchOrder, Pass, Stream, TrainLoader
 from noisybench.data.pixels import ImageFiles, PixelSource, ResidentPixels, StreamedPixels
 from noisybench.parallel.world import World
 from noisybench.spec.values import AugmentConfig
@@ -124,7 +124,7 @@ def _passes(
         workers=workers,
     )
     world = World(SINGLE_PROCESS)
-    loader = TrainLoader(stream, None, num_views=1, batch_size=batch_size, seed=0, shuffled=True, world=world)
+    loader = TrainLoader(stream, None, BatchOrder(batch_size, seed=0, shuffled=True), views=1, world=world)
     state = types.SimpleNamespace(epoch=0)
 
     def run() -> None:

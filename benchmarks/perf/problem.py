@@ -18,15 +18,15 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.nested import merge
 from noisybench.data import Dataset, Images
-from noisybench.data.loader import Batch, TrainLoader
+from noisybench.data.loader import Batch
 from noisybench.data.pixels import PixelSource
-from noisybench.methods.base import Method
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.config import RunConfig, build_config
-from noisybench.train.prepare import RunData, Streams, prepare_dataset, streams
-from noisybench.train.session import begin_epoch, build
+from noisybench.train.build import Place
+from noisybench.train.prepare import RunData, prepare_dataset
+from noisybench.train.session import Session
 
 SINGLE_PROCESS = types.SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
 EPOCHS = 3  # the recipes for ``synthetic`` reach their last phase by then
@@ -155,11 +155,9 @@ class Problem:
         train_rows = size.rows + size.batch_size
         dataset = made_up_dataset(size.classes, size.side, train_rows, test_rows or size.classes, device)
         self.data: RunData = prepare_dataset(self.config, dataset)
-        self.streams: Streams = streams(self.config, self.data, device, torch.float32)
-        self.world = World(accelerator)
-        self.method: Method
-        self.loader: TrainLoader
-        self.method, self.loader = build(self.config, self.data, self.streams, self.world, device, torch.float32)
+        self.session = Session(self.config, self.data, Place(World(accelerator), device, torch.float32))
+        self.world, self.streams = self.session.world, self.session.streams
+        self.method, self.loader = self.session.method, self.session.loader
 
     def last_phase(self, wanted: int) -> list[Batch]:
         """Take the method to its last phase and make batches of it, ahead of any measurement.
@@ -173,7 +171,7 @@ class Problem:
             UserError: no pass of the last epoch holds a full batch.
         """
         for epoch in range(self.config.epochs):
-            passes = begin_epoch(self.config, self.method, epoch, step=0)
+            passes = self.session.begin_epoch(epoch)
         batches = []
         for number, part in enumerate(passes):
             for batch in self.loader.batches(part, epoch=epoch, number=number, first_step=len(batches)):

@@ -20,8 +20,8 @@ from benchmarks.perf.together import Piece
 from noisybench.core.errors import UserError
 from noisybench.core.machine import keep_freed_memory
 from noisybench.parallel.connect import forget_another_precision
-from noisybench.train.evaluate import TrainingMeter, accuracies
-from noisybench.train.session import Step, begin_epoch, training_steps
+from noisybench.train.evaluate import accuracies
+from noisybench.train.session import BegunEpoch, Step
 
 WARM_UP, MAIN, EVALUATION = "warm-up", "main phase", "evaluation"
 MIXED = {"fp32": "no", "bf16": "bf16"}  # as a run's configuration says it
@@ -152,7 +152,7 @@ class Training:
     def __init__(self, problem: Problem, epoch: int, steps: int, device: torch.device):
         self._problem, self._epoch, self._steps, self._device = problem, epoch, steps, device
         started = time.perf_counter()
-        self._passes = begin_epoch(problem.config, problem.method, epoch, step=0)
+        self._passes = problem.session.begin_epoch(epoch)
         wait_for(device)
         self._before = time.perf_counter() - started
         self._in_epoch = sum(problem.loader.num_batches(part) for part in self._passes)
@@ -176,12 +176,10 @@ class Training:
         return sum(len(step.batch.index) for step in itertools.islice(self._endless, steps))
 
     def _endless_steps(self) -> Iterator[Step]:
-        problem, epoch = self._problem, self._epoch
-        true = torch.from_numpy(problem.data.true_labels).to(self._device)
+        session, epoch = self._problem.session, self._epoch
         for first in itertools.count(0, self._in_epoch):
-            meter = TrainingMeter(problem.streams.train.labels, true, problem.world)
-            arguments = (problem.config, problem.method, problem.loader, problem.world, epoch, self._passes, first)
-            for step in training_steps(*arguments):
+            meter = session.new_meter()
+            for step in session.steps(epoch, BegunEpoch(first, self._passes)):
                 meter.add(step.batch, step.output)
                 yield step
             meter.first_bad_step(), meter.means()

@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from noisybench.conformance.bits import first_difference
 from noisybench.conformance.finding import Problem
@@ -19,6 +18,7 @@ from noisybench.methods.base import Settings
 from noisybench.spec import registry
 from noisybench.spec.config import build_config
 from noisybench.spec.layers import recipe_conditions
+from noisybench.train.outputs import check_probabilities
 
 INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
 LEARNED = 0.5  # test accuracy with 10 classes; a network that learns nothing gets about 0.1, at most 0.3
@@ -44,10 +44,10 @@ class Subject:
             trial = self.trial(REFERENCE)
             for epoch in range(trial.config.epochs):
                 if epoch == BOUNDARY:
-                    self.saved.append(trial.save(epoch, 0))
+                    self.saved.append(trial.save(paused=False))
                 for taken in trial.steps(epoch):
                     if (epoch, taken) == MID_EPOCH:
-                        self.saved.append(trial.save(epoch, taken))
+                        self.saved.append(trial.save(paused=True))
                 trial.evaluate()
         return trial
 
@@ -162,32 +162,15 @@ def predictions(subject: Subject) -> None:
     trial = subject.reference
     for head in trial.method.heads:
         for rows in (slice(0, 50), slice(0, 1)):
-            found = trial.predict(head, rows)
-            _check_distributions("predictions", f"head {head!r}", found, rows.stop, trial)
+            shape = (rows.stop, trial.setup.num_classes)
+            with trial.blamed(f"predict with head {head!r}", check="predictions"):
+                check_probabilities("predictions", f"head {head!r}", trial.predict(head, rows), shape)
 
 
 def label_estimates(subject: Subject) -> None:
     """What it believes of the training labels: a distribution and a finite suspicion for every sample."""
-    trial = subject.reference
-    estimate = trial.estimate()
-    if estimate is None:
-        return
-    n = len(trial.streams.train)
-    _check_distributions("label estimates", "soft_labels", estimate.soft_labels, n, trial)
-    if tuple(estimate.suspicion.shape) != (n,) or not torch.isfinite(estimate.suspicion).all():
-        raise Problem("label estimates", f"suspicion is not {n} finite numbers", trial.step)
-
-
-def _check_distributions(check: str, what: str, found: Tensor, rows: int, trial: Trial) -> None:
-    expected = (rows, trial.setup.num_classes)
-    if not isinstance(found, Tensor) or tuple(found.shape) != expected:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise Problem(check, f"{what} gives {shape}, not a tensor of shape {expected}", trial.step)
-    if not torch.isfinite(found).all() or found.min() < 0:
-        raise Problem(check, f"{what} gives numbers that are no probabilities", trial.step)
-    off = float((found.double().sum(1) - 1).abs().max())
-    if off > 1e-4:
-        raise Problem(check, f"{what} gives rows that do not sum to 1 (off by up to {off:.2g})", trial.step)
+    with subject.reference.blamed("estimate_labels", check="label estimates"):
+        subject.reference.session.estimate_labels()
 
 
 def precision(subject: Subject) -> None:

@@ -21,7 +21,8 @@ from noisybench.train.prepare import RunData, Streams
 PLUMBING = {
     "noisybench.parallel.world",
     "noisybench.methods.context",
-    "noisybench.train.loop",
+    "noisybench.train.session",
+    "noisybench.train.evaluate",
     "noisybench.conformance.seal",
 }
 SINGLE_PROCESS = types.SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)

@@ -61,11 +61,17 @@ class RunStopped(BaseException):
 
 
 class MethodError(UserError):
-    """A method failed while it trained."""
+    """A method failed while it trained.
 
-    def __init__(self, method: str, step: int, reason: str):
+    Attributes:
+        step: training step, counted from 0.
+        reason: what was wrong.
+        check: the promise that was broken, by the name of its check in the conformance kit.
+    """
+
+    def __init__(self, method: str, step: int, reason: str, *, check: str = "trains"):
         super().__init__(f"method {method!r} failed at step {step}: {reason}")
-        self.step, self.reason = step, reason
+        self.step, self.reason, self.check = step, reason, check
 
 
 class ProcessLost(UserError):

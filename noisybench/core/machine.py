@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import os
 import platform
-import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 
 def versions() -> dict[str, str]:
@@ -53,9 +58,24 @@ def _git(root: Path, *arguments: str) -> str:
 def peak_memory_bytes(device: torch.device) -> int:
     """Peak memory so far: of the device on a GPU, else the process's resident set."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such module, and counts the same under another name
+        return psutil.Process().memory_info().peak_wset
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called: a GPU by its model, else by its type."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return device.type
 
 
 def cores() -> int:
@@ -63,17 +83,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def usable_cores() -> int:
-    """Cores this process may use: more workers than that would only wait for each other."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# mallopt's parameters, from glibc's malloc.h.
+# mallopt's parameters, from glibc's malloc.h, and what they are if nobody sets them.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-
+TRIM_THRESHOLD, MMAP_MAX = 128 * 1024, 65536
 
 SETTINGS = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
-
 
 _kept = False
 
@@ -85,15 +99,41 @@ def keep_freed_memory() -> bool:
         Whether it does: not with another C library, nor where an environment variable of the allocator is set.
     """
     global _kept
-    if any(name in os.environ for name in SETTINGS):
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
+    library = _glibc()
+    if library is None or any(name in os.environ for name in SETTINGS):
         return False
     _kept = bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, -1))
     return _kept
 
 
+@contextlib.contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """:func:`keep_freed_memory` until the end; then glibc's own values again, and free memory goes back to the system.
+
+    Within another one, or after :func:`keep_freed_memory`, it changes nothing.
+    """
+    global _kept
+    if _kept or not keep_freed_memory():
+        yield
+        return
+    try:
+        yield
+    finally:
+        library = _glibc()
+        library.mallopt(M_MMAP_MAX, MMAP_MAX)
+        library.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
+        library.malloc_trim(0)
+        _kept = False
+
+
 def keeps_freed_memory() -> bool:
-    """Whether :func:`keep_freed_memory` is in force in this process."""
+    """Whether freed memory is kept in this process now."""
     return _kept
+
+
+def _glibc() -> Any:
+    """The C library of this process; None if it is not glibc."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") else None

@@ -124,11 +124,30 @@ class Stream:
             yield torch.from_numpy(rows).to(self.device), self._normalize(found)
 
 
+@dataclass(frozen=True)
+class BatchOrder:
+    """In which order samples come, and how many at a time.
+
+    Attributes:
+        batch_size: rows of a global batch.
+        seed: of the run.
+        shuffled: anew in each pass; else every pass is in the set's own order.
+    """
+
+    batch_size: int
+    seed: int
+    shuffled: bool
+
+    def of(self, size: int, *key: str | int) -> np.ndarray:
+        """The order (int64) of one pass over ``size`` rows: a function of the seed and the key."""
+        return rng.permutation(size, self.seed, *key) if self.shuffled else np.arange(size)
+
+
 class Endless:
     """Rows in an endless run of reshuffled passes: position k is a function of the key and k alone."""
 
-    def __init__(self, rows: np.ndarray, *, shuffled: bool, seed: int, key: tuple[str | int, ...]):
-        self._rows, self._shuffled, self._seed, self._key = rows, shuffled, seed, key
+    def __init__(self, rows: np.ndarray, order: BatchOrder, key: tuple[str | int, ...]):
+        self._rows, self._order_of, self._key = rows, order, key
         self._orders: dict[int, np.ndarray] = {}
 
     def at(self, positions: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -139,10 +158,7 @@ class Endless:
     def _order(self, number: int) -> np.ndarray:
         if number not in self._orders:
             self._orders = {n: order for n, order in self._orders.items() if n == number - 1}
-            order = np.arange(len(self._rows))
-            if self._shuffled:
-                order = rng.permutation(len(order), self._seed, *self._key, number)
-            self._orders[number] = order
+            self._orders[number] = self._order_of.of(len(self._rows), *self._key, number)
         return self._orders[number]
 
 
@@ -153,14 +169,12 @@ class _Plan:
     Attributes:
         step: of the run.
         global_size: rows of the whole batch, over all processes.
-        mine: this process's part of them.
         rows: int64, this process's rows of the noisy train set.
         paired, meta: pairs (number of the pass, rows) of the accompanying and of the meta batch.
     """
 
     step: int
     global_size: int
-    mine: slice
     rows: np.ndarray
     paired: list[tuple[int, np.ndarray]]
     meta: list[tuple[int, np.ndarray]]
@@ -181,21 +195,17 @@ class TrainLoader:
         self,
         train: Stream,
         meta: Stream | None,
+        order: BatchOrder,
         *,
-        num_views: int | Sequence[str],
-        batch_size: int,
-        seed: int,
-        shuffled: bool,
+        views: int | Sequence[str],
         world: World,
     ):
         self.train, self._meta = train, meta
-        self._views = ("weak",) * num_views if isinstance(num_views, int) else tuple(num_views)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._shuffled = shuffled
+        self._views = ("weak",) * views if isinstance(views, int) else tuple(views)
+        self._order, self._batch_size = order, order.batch_size
         self._world = world
         if meta is not None:
-            self._meta_rows = Endless(np.arange(len(meta)), shuffled=shuffled, seed=seed, key=("meta-order",))
+            self._meta_rows = Endless(np.arange(len(meta)), order, key=("meta-order",))
 
     def num_batches(self, part: Pass) -> int:
         """Batches of a pass; the last one may be smaller."""
@@ -212,14 +222,12 @@ class TrainLoader:
             first_step: the run's step count before the pass.
             skip: leave out so many batches, done before.
         """
-        order = np.arange(len(self.train) if part.rows is None else len(part.rows))
-        if self._shuffled:
-            order = rng.permutation(len(order), self._seed, "order", epoch, number)
-        rows = order if part.rows is None else part.rows.cpu().numpy()[order]
+        rows = np.arange(len(self.train)) if part.rows is None else part.rows.cpu().numpy()
+        rows = rows[self._order.of(len(rows), "order", epoch, number)]
         paired = None
         if part.paired_rows is not None:
             paired_rows = part.paired_rows.cpu().numpy()
-            paired = Endless(paired_rows, shuffled=self._shuffled, seed=self._seed, key=("paired-order", epoch, number))
+            paired = Endless(paired_rows, self._order, key=("paired-order", epoch, number))
         plans = [
             self._plan(rows, paired, position, first_step + position)
             for position in range(skip, self.num_batches(part))
@@ -227,9 +235,7 @@ class TrainLoader:
         sources = [self.train.pixels] if self._meta is None else [self.train.pixels, self._meta.pixels]
         requests = [plan.request(len(sources)) for plan in plans]
         for plan, pixels in zip(plans, feed(sources, requests, self.train.device, self.train.workers), strict=True):
-            self._world.begin_batch(plan.mine, plan.global_size, self._batch_size)
             yield self._batch(plan, pixels, (epoch, number), part.tag)
-        self._world.end_batches()
 
     def _plan(self, rows: np.ndarray, paired: Endless | None, position: int, step: int) -> _Plan:
         whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
@@ -237,7 +243,6 @@ class TrainLoader:
         return _Plan(
             step=step,
             global_size=len(whole),
-            mine=mine,
             rows=whole[mine],
             paired=paired.at(self._positions(position, len(whole))) if paired is not None else [],
             meta=self._meta_rows.at(self._positions(step, len(whole))) if self._meta is not None else [],

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from noisybench.core.errors import UserError
-from noisybench.core.machine import usable_cores
+from noisybench.core.machine import cores
 from noisybench.data.pixels import PixelSource
 from noisybench.parallel.signals import ignore_stop_signals, stop_signals_held
 
@@ -58,7 +58,7 @@ def feed(
             decoder,
             sampler=requests,
             batch_size=None,  # a request is a batch already
-            num_workers=max(1, min(workers, len(requests), usable_cores())),
+            num_workers=max(1, min(workers, len(requests), cores())),
             prefetch_factor=BATCHES_AHEAD,
             pin_memory=device.type == "cuda",
             worker_init_fn=ignore_stop_signals,  # workers end with their iterator

@@ -161,6 +161,11 @@ class Method:
                 holder[key] = state[name]
 
 
+def optimizers_of(method: Method) -> dict[str, torch.optim.Optimizer]:
+    """Every optimizer of a method, by the name of its attribute."""
+    return {name: part for name, part, *_ in _walk(vars(method)) if isinstance(part, torch.optim.Optimizer)}
+
+
 def _walk(holder: dict[str, Any] | list | tuple, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
     """A method's attributes with lists, tuples and dicts opened: ``optimizers.0`` and so on.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,21 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from noisybench.core.errors import ProcessLost, SaidElsewhere, UserError
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a global batch.
+
+    Attributes:
+        of_batch: this process's fraction of the batch's rows.
+        of_meta: its fraction of the meta batch that goes with it.
+        alone: whether every process computes the whole batch, since it has fewer rows than there are processes.
+    """
+
+    of_batch: float
+    of_meta: float
+    alone: bool
 
 
 class World:
@@ -29,24 +45,43 @@ class World:
         self.size = accelerator.num_processes
         self.is_main = accelerator.is_main_process
         self._accelerator = accelerator
-        self.rows = slice(None)  # this process's rows of the present batch
-        self.share = 1.0  # and their fraction of it
-        self.meta_share = 1.0  # its fraction of the present meta batch
-        self.alone = self.size == 1
+        self._present = Share(1.0, 1.0, alone=self.size == 1)
 
     def __deepcopy__(self, memo) -> World:
         return self  # a copied network is still of this world
 
-    def begin_batch(self, rows: slice, size: int, meta_size: int) -> None:
-        """Told by the loader: this process has these rows of a batch of ``size``, and a meta batch of ``meta_size``."""
-        self.alone = size < self.size or self.size == 1
-        meta = self.part(meta_size)
-        self.rows, self.share = rows, (rows.stop - rows.start) / size
-        self.meta_share = (meta.stop - meta.start) / meta_size
+    def share_of(self, size: int, meta_size: int) -> Share:
+        """This process's part of a batch of ``size`` rows that goes with a meta batch of ``meta_size``."""
+        mine, meta = self.part_of_batch(size, size), self.part_of_batch(meta_size, size)
+        return Share(
+            (mine.stop - mine.start) / size,
+            (meta.stop - meta.start) / meta_size,
+            alone=size < self.size or self.size == 1,
+        )
 
-    def end_batches(self) -> None:
-        """Told by the loader: the pass is over."""
-        self.alone = self.size == 1
+    @contextlib.contextmanager
+    def computing(self, share: Share) -> Iterator[None]:
+        """Within it a batch of this share is the present one: means, sums and gathered rows are over that batch."""
+        before, self._present = self._present, share
+        try:
+            yield
+        finally:
+            self._present = before
+
+    @property
+    def share(self) -> float:
+        """This process's fraction of the present batch."""
+        return self._present.of_batch
+
+    @property
+    def meta_share(self) -> float:
+        """Its fraction of the present meta batch."""
+        return self._present.of_meta
+
+    @property
+    def alone(self) -> bool:
+        """Whether every process computes all of the present batch; with one process always."""
+        return self._present.alone
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Let a network's passes run in the run's mixed precision, with outputs in float32. No process is involved."""

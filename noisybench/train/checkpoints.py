@@ -1,10 +1,10 @@
-"""When a run is saved and what of it: at the end of every epoch, now and then within one, and when asked to stop."""
+"""When a run is saved: at the end of every epoch, now and then within one, and when asked to stop."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +12,21 @@ import torch
 
 from noisybench.core.errors import DamagedCheckpoint, RunStopped, UserError
 from noisybench.core.files import reported
-from noisybench.data.loader import Pass
-from noisybench.methods.base import Method
 from noisybench.parallel.signals import StopSignals
-from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
 from noisybench.train import checkpoint_file
+from noisybench.train.build import Place
+from noisybench.train.session import Past, Session
 
 KEPT_CHECKPOINTS = 2
 
 
-@dataclass
-class Past:
-    """What a run has behind it.
-
-    Attributes:
-        curves: one row of metrics per finished epoch.
-        step: training steps done.
-        train_seconds: spent training.
-        wall_seconds: of the earlier processes that the run was resumed from.
-    """
-
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    step: int = 0
-    train_seconds: float = 0.0
-    wall_seconds: float = 0.0
-
-
-@dataclass
-class BegunEpoch:
-    """An epoch in which a run is.
-
-    Attributes:
-        first_step: the run's step count before it.
-        passes: what the method planned when it began; a resumed run does not ask again.
-        meter: the state of its :class:`~noisybench.train.evaluate.TrainingMeter`.
-    """
-
-    first_step: int
-    passes: list[Pass]
-    meter: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
-class Resumed:
-    """What a checkpoint gives back; ``epoch`` is None if it was saved at an epoch's end."""
+class Found:
+    """A checkpoint that is whole: its file, and the session's state in it."""
 
     file: Path
-    method: dict[str, Any]
-    past: Past
-    epoch: BegunEpoch | None
+    state: dict[str, Any]
 
 
 class Checkpoints:
@@ -75,13 +40,12 @@ class Checkpoints:
         self,
         folder: Path,
         config: RunConfig,
-        world: World,
-        device: torch.device,
+        place: Place,
         signals: StopSignals,
         started: float,
     ):
         self._started = started
-        self._folder, self._world, self._device, self._signals = folder, world, device, signals
+        self._folder, self._world, self._device, self._signals = folder, place.world, place.device, signals
         self._every = config.checkpoint_steps
         self._seconds = 60 * config.checkpoint_minutes
         self._saved = time.monotonic()
@@ -107,25 +71,18 @@ class Checkpoints:
         before, self._votes = self._votes, self._world.total(votes)
         return (False, False) if before is None else tuple(before.bool().tolist())
 
-    def save(self, method: Method, past: Past, epoch: BegunEpoch | None) -> None:
-        """Write a checkpoint; keep the last two.
-
-        Args:
-            epoch: the one that has begun; None at an epoch's end.
+    def save(self, session: Session) -> None:
+        """Write a checkpoint, of a session between epochs or one that was paused; keep the last two.
 
         Raises:
             UserError: it cannot be written; the earlier ones are intact.
         """
         if self._world.is_main:
-            content = {
-                "method": method.state_dict(),
-                "past": {**vars(past), "wall_seconds": past.wall_seconds + time.perf_counter() - self._started},
-                "epoch": None if epoch is None else {**vars(epoch), "passes": [vars(part) for part in epoch.passes]},
-            }
+            state = session.state_dict()
+            state["past"]["wall_seconds"] += time.perf_counter() - self._started
             with reported(self._folder):
-                checkpoint_file.delete_others(
-                    checkpoint_file.save_checkpoint(self._folder, past.step, content), KEPT_CHECKPOINTS
-                )
+                newest = checkpoint_file.save_checkpoint(self._folder, session.past.step, state)
+                checkpoint_file.delete_others(newest, KEPT_CHECKPOINTS)
         self._saved, self._votes = time.monotonic(), None
 
     def end_epoch(self) -> None:
@@ -145,7 +102,7 @@ class Checkpoints:
         name = self._signals.received.name if self._signals.received else "a signal to another process"
         raise RunStopped(f"stopped by {name} after step {past.step}, saved in {self._folder}", self._signals.received)
 
-    def resume(self, say: Callable[[str], None]) -> Resumed | None:
+    def newest(self, say: Callable[[str], None]) -> Found | None:
         """The newest checkpoint that is whole; None if the run has none yet.
 
         Args:
@@ -154,12 +111,12 @@ class Checkpoints:
         Raises:
             UserError: all are damaged, or of another version.
         """
-        found = checkpoint_file.checkpoints(self._folder)
-        for file in reversed(found):
+        files = checkpoint_file.checkpoints(self._folder)
+        for file in reversed(files):
             try:
-                return _resumed(file, checkpoint_file.load_checkpoint(file))
+                return Found(file, checkpoint_file.load_checkpoint(file))
             except DamagedCheckpoint as error:
-                earlier = found[: found.index(file)]
+                earlier = files[: files.index(file)]
                 if not earlier:
                     raise UserError(
                         f"{self._folder}: no checkpoint is left to go on from ({error}); put back a copy, or delete "
@@ -167,10 +124,3 @@ class Checkpoints:
                     ) from error
                 say(f"warning: {error}; falling back to {earlier[-1].name}, the one before it")
         return None
-
-
-def _resumed(file: Path, content: dict[str, Any]) -> Resumed:
-    epoch = content["epoch"]
-    if epoch is not None:
-        epoch = BegunEpoch(**{**epoch, "passes": [Pass(**part) for part in epoch["passes"]]})
-    return Resumed(file, content["method"], Past(**content["past"]), epoch)

@@ -1,42 +1,24 @@
-"""A finished run, loaded again: its method with the last checkpoint's state, and its data."""
+"""A finished run, loaded again: its session with the last checkpoint's state."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 from noisybench.core.errors import UserError
-from noisybench.methods.base import Method
 from noisybench.parallel.world import World
-from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.config import build_config
 from noisybench.train import checkpoint_file
+from noisybench.train.build import Place
 from noisybench.train.output import OutputFolder
-from noisybench.train.prepare import RunData, Streams, prepare, streams
-from noisybench.train.session import build
+from noisybench.train.prepare import prepare
+from noisybench.train.session import Session
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """What a run's folder gives back."""
-
-    config: RunConfig
-    method: Method
-    data: RunData
-    on_device: Streams
-
-    @torch.no_grad()
-    def predict_train_set(self) -> torch.Tensor:
-        """The headline network's class probabilities (n×C) on the noisy train set, in its order, not augmented."""
-        self.method.set_mode(training=False)
-        train, head = self.on_device.train, self.method.heads[0]
-        return torch.cat([self.method.predict(images, head) for _, images in train.sweep(slice(None))])
-
-
-def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
+def load_run(folder: Path, data_path: Path | None = None) -> Session:
     """Load a finished run from its output folder.
 
     Args:
@@ -67,9 +49,7 @@ def load_run(folder: Path, data_path: Path | None = None) -> FinishedRun:
     config = build_config(stored)
     accelerator = Accelerator()
     device, dtype = accelerator.device, getattr(torch, config.precision)
-    data = prepare(config)
-    on_device = streams(config, data, device, dtype)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        method, _ = build(config, data, on_device, World(accelerator), device, dtype)
-    method.load_state_dict(saved["method"])
-    return FinishedRun(config, method, data, on_device)
+        session = Session(config, prepare(config), Place(World(accelerator), device, dtype))
+    session.load_state_dict(saved)
+    return session

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import torch
-
-from noisybench.core.machine import git_commit, peak_memory_bytes, versions
-from noisybench.methods.base import Method
-from noisybench.parallel.world import World
+from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
 from noisybench.spec.metrics import select
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
-from noisybench.train import checkpoint_file
-from noisybench.train.checkpoints import Past
+from noisybench.train.build import Place
+from noisybench.train.checkpoint_file import weights_hash
 from noisybench.train.prepare import RunData
+from noisybench.train.session import Past, Session
 
 
-def _record(
-    config: RunConfig,
-    method: Method | None,
-    data: RunData,
-    past: Past,
-    world: World,
-    device,
-    wall_seconds: float,
-    error,
+def make_record(
+    config: RunConfig, data: RunData, place: Place, session: Session | None, wall_seconds: float, error: str | None
 ) -> RunRecord:
-    """The record of a run; ``method`` is None if it could not be built."""
+    """The record of a run.
+
+    Args:
+        session: None if the method could not be built.
+        wall_seconds: since the run's first process began it, without the time between processes.
+        error: why it failed; None if it is complete.
+    """
     declared = registry.load_method(config.method)
+    method, past = (None, Past()) if session is None else (session.method, session.past)
     curves = past.curves
     names = sorted({name for row in curves for name in row} - {"epoch"})
     by_name = {name: [row.get(name) for row in curves] for name in names}
@@ -49,7 +46,7 @@ def _record(
             dataset=data.dataset.fingerprint(),
             noise=data.noise.sha256,
             split=data.splits.fingerprint(),
-            weights=checkpoint_file.weights_hash(method.modules()) if method is not None else None,
+            weights=weights_hash(method.modules()) if method is not None else None,
         ),
         noise={
             "kind": data.noise.kind,
@@ -72,9 +69,9 @@ def _record(
             wall_seconds=wall_seconds,
             train_seconds=past.train_seconds,
             samples_per_second=_per_second(len(curves) * len(data.given_labels), past.train_seconds),
-            peak_memory_bytes=peak_memory_bytes(device),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            processes=world.size,
+            peak_memory_bytes=peak_memory_bytes(place.device),
+            device=device_name(place.device),
+            processes=place.world.size,
             forward_equivalents_per_step=(declared if method is None else method).forward_equivalents,
         ),
         versions=versions(),

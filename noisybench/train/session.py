@@ -1,27 +1,62 @@
-"""One training: the method, its data and the steps of its epochs."""
+"""One training, assembled once: data, method and loader, and the steps and evaluations of its epochs.
+
+It writes no file and talks to nobody; a run, a finished run loaded again, the conformance kit, benchmarks and tests
+train by it alike.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from noisybench.core import rng
-from noisybench.core.errors import MethodError, ProcessLost, UserError
-from noisybench.data.loader import Batch, Pass, TrainLoader
-from noisybench.methods.base import Method, StepOutput
-from noisybench.methods.context import Context
-from noisybench.methods.store import SampleStore
-from noisybench.models import create_network
-from noisybench.models.sync_batchnorm import synchronize_batchnorm
-from noisybench.noise import traits_of
-from noisybench.parallel.world import World
-from noisybench.spec import registry
+from noisybench.core.errors import MethodError, ProcessLost
+from noisybench.data.loader import Batch, Pass
+from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
 from noisybench.spec.config import RunConfig
 from noisybench.spec.schedule import learning_rate
-from noisybench.train.evaluate import accuracies, label_quality
-from noisybench.train.prepare import RunData, Streams
+from noisybench.train.build import Place, build
+from noisybench.train.evaluate import TrainingMeter, accuracies, label_quality
+from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
+from noisybench.train.prepare import RunData, streams
+
+
+@dataclass
+class Past:
+    """What a run has behind it.
+
+    Attributes:
+        curves: one row of metrics per finished epoch.
+        step: training steps done.
+        train_seconds: spent training.
+        wall_seconds: of the earlier processes that the run was resumed from.
+    """
+
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    train_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+@dataclass
+class BegunEpoch:
+    """An epoch in which a run is.
+
+    Attributes:
+        first_step: the run's step count before it.
+        passes: what the method planned when it began; a resumed run does not ask again.
+        meter: the state of its :class:`~noisybench.train.evaluate.TrainingMeter`, where it was paused.
+    """
+
+    first_step: int
+    passes: list[Pass]
+    meter: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,163 +68,193 @@ class Step:
     done: float
 
 
-def begin_epoch(config: RunConfig, method: Method, epoch: int, step: int) -> list[Pass]:
-    """Set the epoch's learning rate and let the method begin it; the passes that it plans.
+class Session:
+    """One method in training on the data of a run.
 
-    Args:
-        epoch: counted from 0.
-        step: the run's step count.
-
-    Raises:
-        MethodError: the method raised; names the step.
-    """
-    for optimizer in method.context.scheduled:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
-    _guarded(config.method, step, method.start_epoch, epoch)
-    return _guarded(config.method, step, method.epoch_plan, epoch)
-
-
-def training_steps(
-    config: RunConfig,
-    method: Method,
-    loader: TrainLoader,
-    world: World,
-    epoch: int,
-    passes: list[Pass],
-    first_step: int,
-    skip: int = 0,
-) -> Iterator[Step]:
-    """Train one epoch, or the rest of it.
-
-    Args:
-        epoch: counted from 0.
-        passes: the epoch's, as :func:`begin_epoch` gave them.
-        first_step: the run's step count before the epoch.
-        skip: steps of the epoch behind a method whose state was restored within it.
-
-    Raises:
-        MethodError: the method raised; names the step.
-    """
-    batches = sum(loader.num_batches(part) for part in passes)
-    before = 0  # batches in earlier passes of the epoch
-    for number, part in enumerate(passes):
-        skipped = min(max(skip - before, 0), loader.num_batches(part))
-        for batch in loader.batches(part, epoch=epoch, number=number, first_step=first_step + before, skip=skipped):
-            torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
-            output = _guarded(config.method, batch.step, method.training_step, batch)
-            yield Step(batch, output, (batch.step + 1 - first_step) / batches)
-        before += loader.num_batches(part)
-
-
-def _guarded(name: str, step: int, hook: Callable, *arguments):
-    """Call a method's hook; what it raises is reported with the method's name and the step."""
-    try:
-        return hook(*arguments)
-    except ProcessLost:
-        raise
-    except Exception as error:
-        raise MethodError(name, step, f"{type(error).__name__}: {error}") from error
-
-
-def build(
-    config: RunConfig, data: RunData, on_device: Streams, world: World, device: torch.device, dtype: torch.dtype
-) -> tuple[Method, TrainLoader]:
-    """The method and the loader that feeds it what it declares.
+    Attributes:
+        streams: the data on the device.
+        method, loader: as built; the loader feeds the method what it declares.
+        past: what is behind it; its state, with the method's.
 
     Raises:
         UserError: the method, the model and the data do not fit together.
-        MethodError: the method raised.
+        MethodError: the method raised while it was built.
     """
-    card = data.dataset.card
-    method_class = registry.load_method(config.method)
-    if "meta_set" in method_class.needs and on_device.meta is None:
-        raise UserError(
-            f"method {config.method!r} needs a clean meta set, and meta_size is 0: give --meta-size, or --clean-labels "
-            f"where true labels are unknown"
-        )
-    if data.true_labels is None and "transition_matrix" in method_class.needs:
-        raise UserError(
-            f"method {config.method!r} needs the transition matrix, which nobody knows for the labels of "
-            f"{config.dataset}"
-        )
-    if data.true_labels is None and "noise_rate" in method_class.needs and data.noise_rate == 0:
-        raise UserError(
-            f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
-            f"give your estimate as --noise-rate"
-        )
-    if config.batch_size < world.size:
-        raise UserError(f"batch_size {config.batch_size} for {world.size} processes: give each at least one image")
-    loader = TrainLoader(
-        on_device.train,
-        on_device.meta if "meta_set" in method_class.needs else None,
-        num_views=method_class.views,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        shuffled=config.order == "shuffled",
-        world=world,
-    )
 
-    # The method holds this function: it closes over plain values, not over the run's data and paths.
-    model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    arguments = {
-        "num_classes": data.dataset.num_classes,
-        "channels": card.channels,
-        "image_size": data.dataset.train.pixels.shape[-1],
-        "pretrained": config.pretrained,
-        "seed": config.seed,
-    }
+    def __init__(self, config: RunConfig, data: RunData, place: Place):
+        self.config, self.data, self.place, self.world = config, data, place, place.world
+        self.streams = streams(config, data, place.device, place.dtype)
+        self.method, self.loader = build(config, data, self.streams, place)
+        self.past = Past()
+        self._epoch: tuple[int, BegunEpoch, TrainingMeter] | None = None  # the one that has begun and is not evaluated
 
-    def initialise(number: int):
-        network = create_network(model, **arguments, number=number).to(memory_format=layout)
-        if synchronized:
-            synchronize_batchnorm(network, world)
-        return world.prepare(network) if mixed else network
+    def epochs_left(self) -> range:
+        """The numbers of the epochs that are not done, counted from 0."""
+        return range(len(self.past.curves), self.config.epochs)
 
-    matrix = data.train_transition_matrix()
-    context = Context(
-        num_classes=data.dataset.num_classes,
-        given_labels=on_device.train.labels,
-        epochs=config.epochs,
-        device=device,
-        dtype=dtype,
-        store=SampleStore(len(on_device.train), device, world),
-        needs=method_class.needs,
-        optimizer_config=config.optimizer,
-        seed=config.seed,
-        world=world,
-        train=on_device.train,
-        initialise=initialise,
-        priors={
-            "noise_rate": data.noise_rate,
-            "noise_kind": data.noise.kind,
-            "noise_traits": traits_of(data.noise.kind),
-            "transition_matrix": torch.from_numpy(matrix) if matrix is not None else None,
-        },
-    )
-    try:
-        method = method_class(method_class.Settings(**config.settings), context)
-    except UserError:  # the model is unknown or does not take the images: not the method's fault
-        raise
-    except Exception as error:
-        raise MethodError(config.method, 0, f"building it: {type(error).__name__}: {error}") from error
-    method.set_mode(training=True)
-    return method, loader
+    def train(self, epoch: int) -> Iterator[Step]:
+        """Train one epoch, or the rest of one that was paused. A step is done when it is given out.
 
+        Raises:
+            MethodError: the method raised; names the step.
+        """
+        started = time.perf_counter()
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, BegunEpoch(self.past.step, self.begin_epoch(epoch)), self.new_meter()
+        _, begun, meter = self._epoch
+        for step in self.steps(epoch, begun, skip=self.past.step - begun.first_step):
+            meter.add(step.batch, step.output)
+            self.past.step = step.batch.step + 1
+            self.past.train_seconds += time.perf_counter() - started
+            yield step
+            started = time.perf_counter()
+        self.past.train_seconds += time.perf_counter() - started
 
-def _evaluate(method: Method, on_device: Streams, world: World) -> dict[str, float]:
-    """Accuracies of every head on every evaluation set; the headline head's under the plain name."""
-    row = {}
-    for name in ("test", "noisy_val", "clean_val"):
-        stream = getattr(on_device, name)
-        if stream is None:
-            continue
-        for head, accuracy in accuracies(method, stream, world).items():
-            row[f"{name}_accuracy" if head == method.heads[0] else f"{name}_accuracy/{head}"] = accuracy
-    return row
+    def begin_epoch(self, epoch: int) -> list[Pass]:
+        """Set the epoch's learning rate and let the method begin it; the passes that it plans.
 
+        Raises:
+            MethodError: the method raised; names the step.
+        """
+        rate = learning_rate(self.config.optimizer.lr, self.config.schedule, epoch, self.config.epochs)
+        for optimizer in self.method.context.scheduled:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        self.guarded(self.method.start_epoch, epoch)
+        return self.guarded(lambda: check_plan(self.method.epoch_plan(epoch), len(self.streams.train)))
 
-def _label_metrics(method: Method, data: RunData) -> dict[str, float | None]:
-    estimate = method.estimate_labels()
-    return label_quality(estimate, data.given_labels, data.true_labels) if estimate is not None else {}
+    def steps(self, epoch: int, begun: BegunEpoch, skip: int = 0) -> Iterator[Step]:
+        """The training steps of an epoch that has begun, without the first ``skip``: no more than the method does.
+
+        Raises:
+            MethodError: the method raised; names the step.
+        """
+        loader, world, config = self.loader, self.world, self.config
+        batches = sum(loader.num_batches(part) for part in begun.passes)
+        first = begun.first_step  # the run's step count before the pass
+        for number, part in enumerate(begun.passes):
+            size = loader.num_batches(part)
+            skipped = min(max(begun.first_step + skip - first, 0), size)
+            for batch in loader.batches(part, epoch=epoch, number=number, first_step=first, skip=skipped):
+                with world.computing(world.share_of(batch.global_size, config.batch_size)):
+                    torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
+                    output = self.guarded(self._checked_step, batch, step=batch.step)
+                    yield Step(batch, output, (batch.step + 1 - begun.first_step) / batches)
+            first += size
+
+    def _checked_step(self, batch: Batch) -> StepOutput:
+        return check_step(self.method.training_step(batch), batch, self.data.dataset.num_classes)
+
+    def new_meter(self) -> TrainingMeter:
+        """A meter for one epoch."""
+        true = self.data.true_labels
+        on_device = None if true is None else torch.from_numpy(true).to(self.place.device)
+        return TrainingMeter(self.streams.train.labels, on_device, self.world)
+
+    def evaluate(self) -> dict[str, Any]:
+        """End the epoch that was trained, and evaluate: its row of metrics, which is also added to ``past.curves``.
+
+        Raises:
+            MethodError: the method raised, or what it logs is no finite number.
+        """
+        row = self._end_epoch()
+        for name in ("test", "noisy_val", "clean_val"):
+            stream = getattr(self.streams, name)
+            if stream is None:
+                continue
+            for head, accuracy in self.guarded(accuracies, self.method, stream, self.world).items():
+                row[f"{name}_accuracy" if head == self.method.heads[0] else f"{name}_accuracy/{head}"] = accuracy
+        estimate = self.estimate_labels()
+        if estimate is not None:
+            row |= self.guarded(label_quality, estimate, self.data.given_labels, self.data.true_labels)
+        self.past.curves.append(row)
+        self._epoch = None
+        return row
+
+    def _end_epoch(self) -> dict[str, Any]:
+        """The means over the epoch's training steps, with what the method logs."""
+        started = time.perf_counter()
+        epoch, _, meter = self._epoch
+        row = {"epoch": epoch, "learning_rate": self._learning_rate(), **meter.means()}
+        row |= self.guarded(self.method.epoch_logs)
+        bad = meter.first_bad_step()
+        self.past.train_seconds += time.perf_counter() - started
+        if bad is not None:
+            raise MethodError(self.config.method, bad, "its loss is not finite", check="finite losses")
+        for name, value in row.items():
+            if value is not None and not math.isfinite(value):
+                what = f"what it logs as {name!r} is not finite: {value}"
+                raise MethodError(self.config.method, self.past.step, what, check="finite losses")
+        self.world.average_buffers(self.method.modules().values())
+        return row
+
+    def _learning_rate(self) -> float | None:
+        """The rate that the method's first optimizer has now; None if it has no optimizer."""
+        optimizer = next(iter(optimizers_of(self.method).values()), None)
+        return None if optimizer is None else float(optimizer.param_groups[0]["lr"])
+
+    def estimate_labels(self) -> LabelEstimate | None:
+        """What the method believes of the training labels now.
+
+        Raises:
+            MethodError: the method raised.
+        """
+        size, num_classes = len(self.streams.train), self.data.dataset.num_classes
+        return self.guarded(lambda: check_estimate(self.method.estimate_labels(), size, num_classes))
+
+    @torch.no_grad()
+    def predict_train_set(self) -> Tensor:
+        """The headline network's class probabilities (n×C) on the noisy train set, in its order, not augmented."""
+        method, train = self.method, self.streams.train
+        method.set_mode(training=False)
+        found = [method.predict(images, method.heads[0]) for _, images in train.sweep(slice(None))]
+        method.set_mode(training=True)
+        return torch.cat(found)
+
+    def pause(self) -> None:
+        """Bring all processes to one state within an epoch, so that :meth:`state_dict` can be saved."""
+        started = time.perf_counter()
+        _, begun, meter = self._epoch
+        begun.meter = meter.state_dict()
+        self.past.train_seconds += time.perf_counter() - started
+        self.world.average_buffers(self.method.modules().values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state as nested dicts of tensors and plain values: ``method``, ``past``, and ``epoch``, the one that has
+        begun (None between epochs)."""
+        epoch = None
+        if self._epoch is not None:
+            begun = self._epoch[1]
+            epoch = {**vars(begun), "passes": [vars(part) for part in begun.passes]}
+        return {"method": self.method.state_dict(), "past": vars(self.past).copy(), "epoch": epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` gave.
+
+        Raises:
+            MethodError: the method does not take its state.
+        """
+        self.past, self._epoch = Past(**state["past"]), None
+        if state["epoch"] is not None:
+            epoch = state["epoch"]
+            begun = BegunEpoch(**{**epoch, "passes": [Pass(**part) for part in epoch["passes"]]})
+            meter = self.new_meter()
+            meter.load_state_dict(begun.meter)
+            self._epoch = len(self.past.curves), begun, meter
+        self.guarded(self.method.load_state_dict, state["method"])
+
+    def guarded(self, hook: Callable, *arguments: Any, step: int | None = None) -> Any:
+        """Call a method's hook; what it raises is reported with the method's name and the step.
+
+        Args:
+            step: counted from 0; the steps done if not given.
+        """
+        number = self.past.step if step is None else step
+        try:
+            return hook(*arguments)
+        except (ProcessLost, MethodError):
+            raise
+        except BadOutput as error:
+            raise MethodError(self.config.method, number, error.what, check=error.check) from error
+        except Exception as error:
+            raise MethodError(self.config.method, number, f"{type(error).__name__}: {error}") from error

@@ -98,7 +98,7 @@ def test_a_run_uses_the_file_and_records_its_hash(cli, made, tmp_path):
     finished = load_run(folder)
     assert finished.data.noise.sha256 == record["fingerprints"]["noise"]
     world = finished.method.context.world
-    reloaded = accuracies(finished.method, finished.on_device.test, world)
+    reloaded = accuracies(finished.method, finished.streams.test, world)
     assert reloaded["network"] == record["metrics"]["test_accuracy_last"]
 
     code, out, _ = cli("noise", "estimate", folder, "--png", tmp_path / "maps")

@@ -6,36 +6,17 @@ import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as transforms
+from worlds import process
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import largest_remainder, stratified_draw
 from noisybench.data import Images, split
 from noisybench.data.augment import Augmenter, Normalizer
-from noisybench.data.loader import Endless, Pass, Stream, TrainLoader
+from noisybench.data.loader import BatchOrder, Endless, Pass, Stream, TrainLoader
 from noisybench.spec.values import AugmentConfig
 
 CPU = torch.device("cpu")
-
-
-class OneOf:
-    """Process ``rank`` of ``size``, as the loader sees it."""
-
-    def __init__(self, rank=0, size=1):
-        self.rank, self.size = rank, size
-
-    def part(self, size):
-        return slice(size * self.rank // self.size, size * (self.rank + 1) // self.size)
-
-    def part_of_batch(self, size, batch_size):
-        assert batch_size >= self.size
-        return self.part(size)
-
-    def end_batches(self):
-        self.rows = None
-
-    def begin_batch(self, rows, size, meta_size):
-        self.rows, self.share = rows, (rows.stop - rows.start) / size
 
 
 def sizes(labels, rows):
@@ -137,8 +118,8 @@ def stream(size=23, augment=None):
 
 
 def loader(world=None, meta=True, **changes):
-    options = {"num_views": 1, "batch_size": 5, "seed": 1, "shuffled": True, "world": world or OneOf()} | changes
-    return TrainLoader(stream(), stream(7) if meta else None, **options)
+    order = BatchOrder(**{"batch_size": 5, "seed": 1, "shuffled": True} | changes)
+    return TrainLoader(stream(), stream(7) if meta else None, order, views=1, world=world or process())
 
 
 def test_every_sample_once_an_epoch_in_a_keyed_order():
@@ -167,14 +148,37 @@ def test_processes_share_a_batch_without_loss_or_repeat():
 
     def batches(world=None):
         both = (stream(size, Augmenter(augment, size, 0, "augment", CPU)) for size in (23, 7))
-        made = TrainLoader(*both, num_views=2, batch_size=5, seed=1, shuffled=True, world=world or OneOf())
+        made = TrainLoader(*both, BatchOrder(5, seed=1, shuffled=True), views=2, world=world or process(0, 1))
         return list(made.batches(Pass(), epoch=1, number=0, first_step=0))
 
-    whole, parts = batches(), [batches(OneOf(rank, 2)) for rank in (0, 1)]
+    whole, parts = batches(), [batches(process(rank, 2)) for rank in (0, 1)]
     for number, batch in enumerate(whole):
         for name in ("index", "images", "labels", "meta_images", "meta_labels"):
             both = torch.cat([getattr(part[number], name) for part in parts])
             assert torch.equal(both, getattr(batch, name)), name
+
+
+def test_a_processs_share_is_its_part_of_the_rows():
+    shares = [process(rank, 3).share_of(7, 10) for rank in range(3)]
+    assert [share.of_batch for share in shares] == [2 / 7, 2 / 7, 3 / 7]
+    assert [share.of_meta for share in shares] == [3 / 10, 3 / 10, 4 / 10]
+    assert not any(share.alone for share in shares)
+    alone = process(1, 3).share_of(2, 10)  # fewer rows than processes: each computes all of them
+    assert (alone.of_batch, alone.of_meta, alone.alone) == (1.0, 1.0, True)
+    world = process(1, 3)
+    with world.computing(shares[1]):
+        assert (world.share, world.meta_share, world.alone) == (2 / 7, 3 / 10, False)
+        with world.computing(alone):
+            assert world.alone and world.part(8) == slice(0, 8)
+        assert not world.alone and world.part(8) == slice(2, 5)
+
+
+def test_no_batch_changes_the_world():
+    world = process(1, 2)
+    before = dict(vars(world))
+    for batch in loader(world).batches(Pass(), epoch=0, number=0, first_step=0):
+        assert vars(world) == before and len(batch.index) in (2, 3)
+    assert vars(world) == before
 
 
 def test_meta_batches_run_through_reshuffled_passes():
@@ -200,7 +204,7 @@ def test_passes_over_parts_with_paired_rows():
 
 def test_views_differ_and_are_keyed():
     train = stream(23, Augmenter(AugmentConfig(crop_padding=1), 23, 0, "augment", CPU))
-    made = TrainLoader(train, None, num_views=2, batch_size=23, seed=0, shuffled=True, world=OneOf())
+    made = TrainLoader(train, None, BatchOrder(23, seed=0, shuffled=True), views=2, world=process())
     first, again = (next(made.batches(Pass(), epoch=0, number=0, first_step=0)) for _ in range(2))
     assert not torch.equal(first.views[0], first.views[1])
     assert torch.equal(first.views[0], again.views[0]) and torch.equal(first.views[1], again.views[1])
@@ -208,7 +212,7 @@ def test_views_differ_and_are_keyed():
 
 def test_endless_is_a_function_of_the_position():
     def made():
-        return Endless(np.arange(6), shuffled=True, seed=0, key=("x",))
+        return Endless(np.arange(6), BatchOrder(4, seed=0, shuffled=True), key=("x",))
 
     walked, jumped = made(), made()
     for start in range(0, 60, 4):

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from noisybench.data import load_dataset
 from noisybench.data.augment import Augmenter
-from noisybench.data.loader import Pass, TrainLoader
+from noisybench.data.loader import BatchOrder, Pass, TrainLoader
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
@@ -36,15 +36,8 @@ def all_batches(root, **given):
     settings = config(root, batch_size=16, augment=EVERYTHING, **given)
     data = prepare(settings)
     sets = streams(settings, data, torch.device("cpu"), torch.float32)
-    loader = TrainLoader(
-        sets.train,
-        sets.meta,
-        num_views=("weak", "strong"),
-        batch_size=16,
-        seed=3,
-        shuffled=True,
-        world=World(Accelerator()),
-    )
+    order = BatchOrder(16, seed=3, shuffled=True)
+    loader = TrainLoader(sets.train, sets.meta, order, views=("weak", "strong"), world=World(Accelerator()))
     part = Pass(rows=torch.arange(5, 75), paired_rows=torch.arange(0, 20))
     found = []
     for epoch in range(2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from noisybench.methods import StepOutput
 from noisybench.methods.ce import CrossEntropy
 
 CHOSEN = os.environ.get("RANK") == os.environ.get("FAILING_RANK", "1")
@@ -32,3 +33,15 @@ class EndsInStep(CrossEntropy):
             ended = os.getppid() if os.environ.get("ENDING") == "launcher" else os.getpid()
             os.kill(ended, signal.Signals[os.environ["ENDING_SIGNAL"]])
         return super().loss(logits, batch)
+
+
+class StepsByItself(CrossEntropy):
+    """Right with one process; with several each trains a network of its own."""
+
+    def training_step(self, batch):
+        logits = self.network(batch.images)
+        loss = self.loss(logits, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return StepOutput(loss, logits)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
+from worlds import process
 
 from noisybench.data.augment import Normalizer
 from noisybench.data.datasets import Images
 from noisybench.data.loader import Batch, Stream
 from noisybench.methods import Context, Method, SampleStore
-from noisybench.parallel.world import World
 from noisybench.spec.values import OptimizerConfig
 
 SAMPLES, CLASSES, SIDE = 12, 4, 3
@@ -29,7 +27,7 @@ def small_method(
     labels = drawn.permutation(np.arange(SAMPLES) % CLASSES)
     normalize = Normalizer([0.5], [0.5], CPU, torch.float64)
     train = Stream(Images(pixels, labels), labels, np.arange(SAMPLES), None, normalize)
-    world = World(SimpleNamespace(process_index=0, num_processes=1, is_main_process=True))
+    world = process()
 
     def initialise(number: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

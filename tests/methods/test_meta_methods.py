@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import nn
 from torch.func import functional_call
+from worlds import process
 
 import noisybench
 from noisybench.core.errors import UserError
@@ -20,11 +20,11 @@ from noisybench.meta import noisy_forward, plain_attention
 from noisybench.methods.ema import frozen_copy, update_ema
 from noisybench.methods.l2r import positive_shares
 from noisybench.methods.mlnt import MLNT, nearest_neighbours, synthetic_labels
-from noisybench.parallel.world import World
 from noisybench.spec.registry import load_method
+from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import checkpoints
-from noisybench.train.prepare import prepare, streams
-from noisybench.train.session import build
+from noisybench.train.prepare import prepare
+from noisybench.train.session import Session
 
 BATCH, CLASSES, LR = 24, 10, 0.1
 
@@ -53,10 +53,8 @@ def config(method, **changes):
 def made(method, **changes):
     """The method as the loop builds it, and its first epoch's batches."""
     run_config, device = config(method, **changes), torch.device("cpu")
-    data = prepare(run_config)
-    on_device = streams(run_config, data, device, torch.float64)
-    built, loader = build(run_config, data, on_device, World(Accelerator(cpu=True)), device, torch.float64)
-    return built, list(loader.batches(Pass(), epoch=0, number=0, first_step=0))
+    session = Session(run_config, prepare(run_config), Place(process(), device, torch.float64))
+    return session.method, list(session.loader.batches(Pass(), epoch=0, number=0, first_step=0))
 
 
 def logits_at(model, parameters, images):

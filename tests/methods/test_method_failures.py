@@ -10,7 +10,7 @@ from noisybench import RunConfig
 from noisybench.core.errors import UserError
 from noisybench.spec import registry
 from noisybench.spec.record import RunRecord
-from noisybench.train.loop import default_output
+from noisybench.train.job import default_output
 
 SMALL = ("--dataset", "synthetic", "--epochs", "2")
 
@@ -22,7 +22,7 @@ FAILURES = {
     "ReadsNoiseRateInBuild": "failed at step 0: building it: UndeclaredError: noise_rate is read but not declared: "
     "add 'noise_rate' to the method's needs",
     "RaisesInPredict": "failed at step 3: RuntimeError: no prediction today",
-    "LogsNotANumber": "failed at step 3: what it logs as 'ratio' is not finite",
+    "LogsNotANumber": "failed at step 3: what it logs as 'ratio' is not finite: nan",
 }
 
 

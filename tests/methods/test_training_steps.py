@@ -12,8 +12,7 @@ from benchmarks.perf.memory import peak_bytes
 from benchmarks.perf.problem import Problem, Size
 from benchmarks.perf.subjects import Subject, Variant
 from noisybench.spec import registry
-from noisybench.train.evaluate import TrainingMeter
-from noisybench.train.session import begin_epoch, training_steps
+from noisybench.train.session import BegunEpoch
 
 CPU = torch.device("cpu")
 SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=48)
@@ -91,10 +90,9 @@ def test_a_label_table_takes_what_its_entries_take():
 
 def test_an_epoch_with_its_loader_and_meter_waits_for_nothing():
     problem = Problem("mslg", {"warmup_epochs": 0}, SIZE, CPU)
-    true = torch.from_numpy(problem.data.true_labels)
-    meter = TrainingMeter(problem.streams.train.labels, true, problem.world)
-    passes = begin_epoch(problem.config, problem.method, 0, 0)
+    session = problem.session
+    meter, begun = session.new_meter(), BegunEpoch(0, session.begin_epoch(0))
     with Reads() as reads:
-        for step in training_steps(problem.config, problem.method, problem.loader, problem.world, 0, passes, 0):
+        for step in session.steps(0, begun):
             meter.add(step.batch, step.output)
     assert step.done == 1 and reads.found == set()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
+from worlds import process
 
 from noisybench.models.sync_batchnorm import GlobalBatchNorm, GlobalSum, synchronize_batchnorm
-from noisybench.parallel.world import World
 
-ONE = World(SimpleNamespace(process_index=0, num_processes=1, is_main_process=True))
+ONE = process()
 
 
 def double(*shape, seed=0):

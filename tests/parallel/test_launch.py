@@ -91,6 +91,16 @@ def test_a_killed_process_ends_the_run_which_is_then_resumed(tmp_path):
     assert max(deviations(tmp_path / "whole", tmp_path / "broken").values()) < 1e-10
 
 
+def test_a_method_that_steps_by_itself_ends_the_run_with_a_line(tmp_path):
+    command = ["run", "--method", "failing_methods:StepsByItself", *SHORT, "--output", tmp_path / "run"]
+    found = noisybench(*command, "--processes", "2")
+    assert found.returncode == 2
+    assert "its networks differ between the processes: step through context.step" in found.stderr
+    assert found.stderr.startswith("noisybench: method 'failing_methods:StepsByItself' failed at step ")
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert RunRecord.load(tmp_path / "run" / "result.json").status == "failed"
+
+
 def test_one_launcher_is_enough(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -7,19 +7,20 @@ import json
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import save
+from worlds import process
 
 import noisybench
 from noisybench.core.errors import DamagedCheckpoint, UserError
 from noisybench.noise import NoiseArtifact
-from noisybench.parallel.world import World
 from noisybench.spec.metrics import select
 from noisybench.spec.record import RunRecord
-from noisybench.train import loop
+from noisybench.train import job
+from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import checkpoints, load_checkpoint, save_checkpoint
 from noisybench.train.prepare import prepare, streams
 from noisybench.train.progress import Progress
+from noisybench.train.session import Session
 
 
 def config(output, **changes):
@@ -164,7 +165,7 @@ def test_checkpoints_refuse_damage(tmp_path):
 
 
 def test_default_output_is_named_by_what_it_is():
-    name = str(loop.default_output(config(None)))
+    name = str(job.default_output(config(None)))
     assert name.startswith("runs/mslg-digits-symmetric-0.4-seed0-")
 
 
@@ -178,8 +179,7 @@ def test_channels_last_changes_the_layout_and_nothing_but_rounding(tmp_path):
         np.testing.assert_allclose(runs[0].curves[name], runs[1].curves[name], rtol=1e-9)
     for last in (False, True):
         run_config = noisybench.RunConfig(**options, channels_last=last)
-        data, device = prepare(run_config), torch.device("cpu")
-        sets = streams(run_config, data, device, torch.float64)
-        method, _ = loop.build(run_config, data, sets, World(Accelerator()), device, torch.float64)
+        place = Place(process(), torch.device("cpu"), torch.float64)
+        method = Session(run_config, prepare(run_config), place).method
         weights = [p for p in method.network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
         assert weights and all(p.is_contiguous(memory_format=torch.channels_last) is last for p in weights)

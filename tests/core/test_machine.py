@@ -1,4 +1,4 @@
-"""Freed memory stays in the process where it trains on a CPU, and only there where nobody said otherwise."""
+"""Freed memory stays in the process where it trains on a CPU, and only there and only then; peak memory everywhere."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import crew_pieces
 import pytest
+import torch
 
+import noisybench
 from benchmarks.perf.problem import Size
 from benchmarks.perf.steps import StepsAsked
 from benchmarks.perf.subjects import Variant
 from benchmarks.perf.together import Crew
+from noisybench.core import machine
 from noisybench.core.machine import SETTINGS
 
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc")
@@ -112,3 +116,54 @@ def test_nothing_to_compare_is_one_line():
     done = perf_steps("--methods", "ce", "--plain-allocator", environment={"MALLOC_TRIM_THRESHOLD_": "1"})
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert done.stderr.startswith("noisybench: --plain-allocator: this process does not keep freed memory anyway")
+
+
+RESTORES = f"""
+import numpy as np
+import psutil
+from noisybench.core.machine import keeping_freed_memory, keeps_freed_memory
+
+def held():
+    taken = psutil.Process().memory_info().rss
+    block = np.ones(64 * {MIB}, dtype=np.uint8)
+    del block
+    return (psutil.Process().memory_info().rss - taken) // {MIB}
+
+with keeping_freed_memory():
+    with keeping_freed_memory():
+        pass
+    inside = keeps_freed_memory(), held()
+print(*inside, keeps_freed_memory(), held())
+"""
+
+
+@glibc
+def test_memory_is_kept_within_a_run_and_no_longer():
+    clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    done = subprocess.run([sys.executable, "-c", RESTORES], env=clean, capture_output=True, text=True, check=True)
+    kept, inside, still_kept, after = done.stdout.split()
+    assert (kept, still_kept) == ("True", "False")
+    assert int(inside) >= 60 and int(after) <= 4
+
+
+def test_a_run_leaves_the_allocator_as_it_was(tmp_path):
+    options = {"method": "ce", "limit_train": 100, "epochs": 1, "model": "noisybench_mlp"}
+    noisybench.run(noisybench.RunConfig(**options, output=tmp_path / "run"))
+    assert not machine.keeps_freed_memory()
+
+
+def test_peak_memory_without_the_resource_module(monkeypatch):
+    """As on Windows, where psutil names it otherwise."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(
+        machine.psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=12345))
+    )
+    assert machine.peak_memory_bytes(torch.device("cpu")) == 12345
+
+
+def test_another_system_keeps_nothing(monkeypatch):
+    monkeypatch.setattr(machine.sys, "platform", "win32")
+    monkeypatch.setattr(machine.ctypes, "CDLL", None)  # which takes no name of None there
+    assert not machine.keep_freed_memory()
+    with machine.keeping_freed_memory():
+        assert not machine.keeps_freed_memory()

@@ -1,0 +1,236 @@
+"""The job around a session: its output folder, signals, checkpoints, trackers, and what the user is told."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noisybench.core.errors import MethodError, RunStopped
+from noisybench.core.machine import keeping_freed_memory
+from noisybench.models.sync_batchnorm import has_batchnorm
+from noisybench.parallel.connect import make_accelerator
+from noisybench.parallel.signals import StopSignals
+from noisybench.parallel.watch import watched
+from noisybench.parallel.world import World
+from noisybench.spec.config import RunConfig
+from noisybench.spec.record import RunRecord
+from noisybench.train.build import Place
+from noisybench.train.checkpoint_file import weights_hash
+from noisybench.train.checkpoints import Checkpoints
+from noisybench.train.output import OutputFolder
+from noisybench.train.prepare import RunData, prepare
+from noisybench.train.progress import Progress
+from noisybench.train.result import make_record
+from noisybench.train.session import Session, Step
+from noisybench.train.trackers import Tracker
+
+
+def default_output(config: RunConfig) -> Path:
+    """Where a run goes if nothing is said: ``runs/`` below the working directory, named by what it is."""
+    rate = f"{config.noise}-{config.noise_rate:g}"
+    method = config.method.replace(":", ".")  # package.module:Class
+    name = f"{method}-{config.dataset}-{rate}-seed{config.seed}-{config.run_id[:8]}"
+    return Path("runs") / re.sub(r"[^\w.-]+", "-", name)  # own datasets are named by a path
+
+
+class Job:
+    """One run's surroundings; a context. While it is entered the stop signals are its own, the processes are connected,
+    torch's global generator and default type are its own, and on a CPU freed memory is kept
+    (:mod:`noisybench.core.machine`).
+
+    Attributes:
+        finished: the record, if the output folder holds this run completed.
+    """
+
+    def __init__(self, config: RunConfig, *, resume: bool = False, progress: Progress | None = None):
+        self._config, self._resume = config, resume
+        self._progress = progress or Progress()
+        self._output = OutputFolder(config.output or default_output(config))
+        self._data: RunData | None = None
+        self._session: Session | None = None
+        self._tracker: Tracker | None = None
+        self.finished: RunRecord | None = None
+
+    def __enter__(self) -> Job:
+        with contextlib.ExitStack() as stack:
+            self._signals = stack.enter_context(StopSignals())
+            stack.enter_context(watched())
+            stack.enter_context(contextlib.closing(self._output))
+            self._accelerator = make_accelerator(
+                mixed_precision=self._config.mixed_precision, log_with="wandb" if self._config.wandb else None
+            )
+            world, device = World(self._accelerator), self._accelerator.device
+            self._place = Place(world, device, getattr(torch, self._config.precision))
+            if not world.is_main:
+                self._progress = Progress()
+            stack.enter_context(contextlib.closing(self._progress))
+            self._look_at_output()
+            if self.finished is None:
+                self._started = time.perf_counter()
+                if device.type == "cpu":
+                    stack.enter_context(keeping_freed_memory())
+                stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+                stack.enter_context(_default_dtype(torch.float32))
+                stack.push(self._report)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
+
+    def _look_at_output(self) -> None:
+        """Refuse a folder that holds something else, and take the sole use of it if it is there."""
+        world, output = self._place.world, self._output
+        with world.together():
+            if world.is_main:
+                output.check(self._config, resume=self._resume)
+            self.finished = output.finished()
+        world.same("configuration", self._config.run_id)
+        found = self.finished.run_id if self.finished is not None else ""
+        world.same("content of the output folder (all must share it)", found)
+        if self.finished is not None:
+            self._progress.finish(self.finished, output.path)
+            return
+        with world.together():
+            if world.is_main and output.config.is_file():
+                output.lock()
+
+    def assemble(self) -> Session:
+        """The session, at its start or where its last checkpoint left it.
+
+        Whatever can be wrong is found before the output folder is touched.
+
+        Raises:
+            UserError: the data, the model and the method do not fit together, or the folder cannot be written.
+            MethodError: the method raised while it was built; the folder then holds a record that says so.
+        """
+        config, world, output = self._config, self._place.world, self._output
+        with world.together():
+            self._data = data = prepare(config)
+        world.same("dataset or noise", data.dataset.fingerprint() + data.noise.sha256)
+        try:
+            with world.together():
+                self._session = session = Session(config, data, self._place)
+        except MethodError:
+            self._start()
+            raise
+        if world.size > 1 and not config.sync_batchnorm and any(map(has_batchnorm, session.method.modules().values())):
+            self._progress.say(
+                "BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process"
+            )
+        self._progress.start(config, data, output.path, self._place.device)
+        with world.together():
+            self._start()
+        self._checkpoints = Checkpoints(output.checkpoints, config, self._place, self._signals, self._started)
+        if self._resume:
+            self._go_on()
+        self._signals.defer()
+        self._tracker = Tracker(self._accelerator, config, output.path, self._progress)
+        return session
+
+    def _start(self) -> None:
+        if self._place.world.is_main:
+            self._output.start(self._config, resume=self._resume)
+            self._output.write_noise(self._data.noise)
+
+    def _go_on(self) -> None:
+        """Take the session to its last checkpoint, if there is one."""
+        world, session = self._place.world, self._session
+        with world.together():
+            found = self._checkpoints.newest(self._progress.say)
+        name = found.file.name if found is not None else "none"
+        world.same("last checkpoint (all must share the output folder)", name)
+        if found is not None:
+            session.load_state_dict(found.state)
+            epochs, steps = len(session.past.curves), session.past.step
+            self._progress.say(f"goes on from {name}: {epochs} epochs and {steps} steps are done")
+
+    def after_step(self, step: Step) -> None:
+        """Tell of a training step, and save where that is due.
+
+        Raises:
+            RunStopped: a signal asked for it.
+        """
+        session = self._session
+        self._progress.step(step.batch.epoch + step.done)
+        if self._checkpoints.due(session.past.step):
+            session.pause()
+            self._checkpoints.save(session)
+            self._checkpoints.stop_if_asked(session.past)
+
+    def after_epoch(self, row: dict[str, Any]) -> None:
+        """Tell of an epoch that was evaluated, and save.
+
+        Raises:
+            MethodError: the processes' networks are no longer the same.
+            RunStopped: a signal asked for it.
+        """
+        session, world = self._session, self._place.world
+        if world.size > 1:
+            self._compare_weights()
+        self._tracker.log(row, step=session.past.step)
+        if world.is_main:
+            self._output.write_metrics(session.past.curves)
+        self._checkpoints.save(session)
+        self._progress.epoch(row)
+        if session.epochs_left():
+            self._checkpoints.end_epoch()
+            self._checkpoints.stop_if_asked(session.past)
+
+    def _compare_weights(self) -> None:
+        """Refuse networks that have come apart: a method that steps by itself trains one on each process."""
+        world, session = self._place.world, self._session
+        found = world.gather_texts(weights_hash(session.method.modules()))
+        with world.together():
+            if len(set(found)) > 1:
+                raise MethodError(
+                    self._config.method,
+                    session.past.step,
+                    "its networks differ between the processes: step through context.step or "
+                    "context.apply_gradients, which average gradients over the global batch",
+                )
+
+    def finish(self) -> RunRecord:
+        """Write the result; the record."""
+        session, output, data = self._session, self._output, self._data
+        result, estimate = self._record(), session.estimate_labels()
+        if self._place.world.is_main:
+            if estimate is not None:
+                output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
+            output.write_result(result)
+        estimated = None if estimate is None else estimate.soft_labels.argmax(1).cpu().numpy()
+        self._tracker.finish(result, data.noise, data.given_labels, estimated)
+        self._place.world.wait()
+        self._progress.finish(result, output.path)
+        return result
+
+    def _record(self, error: str | None = None) -> RunRecord:
+        return make_record(self._config, self._data, self._place, self._session, self._wall_seconds(), error)
+
+    def _wall_seconds(self) -> float:
+        earlier = 0.0 if self._session is None else self._session.past.wall_seconds
+        return earlier + time.perf_counter() - self._started
+
+    def _report(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """Record a method's failure; end the tracker of a run that was stopped."""
+        if isinstance(error, MethodError) and self._data is not None and self._place.world.is_main:
+            self._output.write_result(self._record(str(error)))
+        if isinstance(error, RunStopped) and self._tracker is not None:
+            self._tracker.close()
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What new float tensors are of, whatever the caller has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
