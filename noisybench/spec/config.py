@@ -108,7 +108,8 @@ class RunConfig(_Strict):
     checkpoint_minutes: NonNegative = Field(
         default=10.0, description="save so long after the last checkpoint too; 0: only at the ends of epochs"
     )
-    wandb: bool = False
+    wandb: bool = Field(default=False, description="the tracker 'wandb', besides those of trackers")
+    trackers: list[str] = Field(default=[], description="names from `noisybench trackers`")
     sync_batchnorm: bool = Field(
         default=False,
         description="several processes: BatchNorm over the whole batch, as one process has it, not over each part",
@@ -176,6 +177,13 @@ class RunConfig(_Strict):
         filled = schedule_settings(schedule)
         return schedule if filled == schedule.settings else schedule.model_copy(update={"settings": filled})
 
+    @field_validator("trackers", mode="after")
+    @classmethod
+    def _trackers_are_known(cls, trackers: list[str]) -> list[str]:
+        for name in trackers:
+            registry.find("tracker", name)
+        return trackers
+
     @model_validator(mode="after")
     def _fits_together(self):
         kind = registry.load("noise", self.noise)
@@ -210,6 +218,11 @@ class RunConfig(_Strict):
     def run_id(self) -> str:
         """16 hex digits: the sha256 of the canonical JSON of :meth:`science`."""
         return run_id_of(self.science())
+
+    @property
+    def all_trackers(self) -> list[str]:
+        """The names of the run's trackers, each once."""
+        return list(dict.fromkeys((["wandb"] if self.wandb else []) + self.trackers))
 
     @property
     def noise_key(self) -> int:

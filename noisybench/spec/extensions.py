@@ -106,6 +106,13 @@ KINDS: dict[str, Kind] = {
             reserved=(*BUILT_IN, HUB),
         ),
         Kind(
+            "tracker",
+            "noisybench.trackers",
+            "a subclass of noisybench.train.trackers.Tracker",
+            base="noisybench.train.trackers:Tracker",
+            subclass=True,
+        ),
+        Kind(
             "augmentation",
             "noisybench.augmentations",
             "a subclass of noisybench.data.augmentations.Augmentation",
@@ -167,6 +174,20 @@ def entries(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
     return found_of(KINDS[kind]).entries
 
 
+def find(kind: str, name: str) -> importlib.metadata.EntryPoint:
+    """The entry point of one extension, which is not imported.
+
+    Raises:
+        UserError: nobody has registered the name, or two packages have.
+    """
+    found = found_of(KINDS[kind])
+    if name in found.entries:
+        return found.entries[name]
+    if name in found.disabled:
+        raise UserError(found.disabled[name][0].reason)
+    raise unknown_name(kind, name, found.entries)
+
+
 def load(kind: str, name: str) -> Any:
     """One extension.
 
@@ -174,12 +195,8 @@ def load(kind: str, name: str) -> Any:
         UserError: nobody has registered the name, two packages have, or what it names cannot be imported or is no
             such extension.
     """
-    found = found_of(KINDS[kind])
-    if name in found.entries:
-        return _load(kind, name)
-    if name in found.disabled:
-        raise UserError(found.disabled[name][0].reason)
-    raise unknown_name(kind, name, found.entries)
+    find(kind, name)
+    return _load(kind, name)
 
 
 @functools.cache

@@ -19,6 +19,7 @@ ENVIRONMENT_FIELDS = {
     "checkpoint_steps",
     "checkpoint_minutes",
     "wandb",
+    "trackers",
     "sync_batchnorm",
 }
 

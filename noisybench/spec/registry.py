@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from noisybench.core.errors import UserError, one_line, unknown_name
 from noisybench.spec import extensions
 from noisybench.spec.cards import BenchmarkCard, Card, DatasetCard, MethodCard
-from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, disabled, load, names
+from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, disabled, find, load, names
 from noisybench.spec.user_images import is_own, own_card
 
 CARDS_GROUP = "noisybench.cards"
@@ -36,6 +36,7 @@ __all__ = [
     "card_names",
     "dataset_card",
     "disabled",
+    "find",
     "forget",
     "load",
     "load_method",
