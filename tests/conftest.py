@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import plugins
 import pytest
 from trees import write_image_parquet
 
@@ -45,6 +48,29 @@ def cli(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch) -> Callable:
+    """Install packages for one test: ``plugin("noisy-left", {group: {name: value}}, {file: content})``."""
+    from noisybench.spec import registry
+
+    site, before = tmp_path / "site", set(sys.modules)
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+
+    def install(*arguments, **more) -> Path:
+        plugins.install(site, *arguments, **more)
+        importlib.invalidate_caches()
+        registry.forget()
+        return site
+
+    yield install
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(site)):
+            del sys.modules[name]
+    monkeypatch.undo()
+    registry.forget()
 
 
 @pytest.fixture(scope="session")

@@ -39,25 +39,28 @@ def bare_epoch(
     Args:
         pixels: n×C×H×W uint8, on the network's device.
         labels: n int64.
-        sample: n int64, rows of the table of draws.
+        sample: n int64, rows of the tables of draws.
         mean, std: of each channel, of values in [0, 1].
         padding: zeros around an image before the random crop; it is flipped with probability 1/2.
     """
     device, side = pixels.device, pixels.shape[-1]
     order = torch.from_numpy(rng.permutation(len(pixels), seed, "order", epoch, 0)).to(device)
-    table = rng.uniforms((int(sample.max()) + 1, 4), seed, "augment", epoch, 0, 0)
-    draws = torch.from_numpy(table).to(device)
+    draws = {
+        name: torch.from_numpy(rng.uniforms((int(sample.max()) + 1, count), seed, "augment", name, epoch, 0, 0))
+        for name, count in (("crop", 2), ("horizontal-flip", 1))
+    }
+    offsets, flips = draws["crop"].to(device), draws["horizontal-flip"][:, 0].to(device)
     scale, shift = (
         torch.from_numpy(values.astype(np.float32)).to(device)[:, None, None]
         for values in (1 / (255 * np.array(std)), -np.array(mean) / np.array(std))
     )
     span = torch.arange(side, device=device)
     for rows in order.split(batch_size):
-        drawn = draws[sample[rows]]
+        drawn = sample[rows]
         padded = F.pad(pixels[rows], (padding,) * 4).permute(0, 2, 3, 1)
-        top, left = (drawn[:, :2] * (2 * padding + 1)).long().T
+        top, left = (offsets[drawn] * (2 * padding + 1)).long().T
         each = torch.arange(len(rows), device=device)[:, None, None]
         images = padded[each, (top[:, None] + span)[:, :, None], (left[:, None] + span)[:, None, :]].permute(0, 3, 1, 2)
-        images = torch.where((drawn[:, 2] < 0.5)[:, None, None, None], images.flip(3), images)
+        images = torch.where((flips[drawn] < 0.5)[:, None, None, None], images.flip(3), images)
         images = torch.addcmul(shift, images.float().contiguous(), scale)
         bare_step(network, optimizer, images, labels[rows])

@@ -1,32 +1,43 @@
-"""What `noisybench methods|datasets|models|noises` print."""
+"""What `noisybench methods|datasets|models|noises|…` print."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
+from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
 from noisybench.core.console import console
-from noisybench.core.errors import unknown_name
 from noisybench.spec import registry
+from noisybench.spec.extensions import NEEDED, description, own_parameters, summary
 
 
 def print_list(kind: str) -> None:
-    """All names of one kind with a line about each."""
-    table = Table(title=kind)
-    rows, columns = LISTS[kind]()
+    """All names of one kind with a line about each, and after the table what cannot be used."""
+    broken = registry.broken(kind)
+    rows, columns = LISTS[kind]() if kind in LISTS else _described(kind)
+    table = Table(title=f"{kind}s")
     for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    console().print(table)
+    out = console()
+    out.print(table)
+    for one in broken:
+        out.print(escape(f"not usable: {one.name} of {one.origin}: {one.reason}"), highlight=False, soft_wrap=True)
+
+
+def _extensions(kind: str):
+    """Name and summary of all extensions of a kind that can be used."""
+    return [(name, summary(registry.load(kind, name))) for name in registry.usable_names(kind)]
 
 
 def _methods():
     rows = []
-    for name in registry.method_names():
+    for name in registry.usable_names("method"):
         card = registry.method_card(name)
         source = f"{card.paper.venue} {card.paper.year}" if card.paper else ""
         rows.append((name, card.title, source, card.summary))
@@ -48,24 +59,21 @@ def _datasets():
     return rows, ("name", "train / test", "classes", "pixels", "title")
 
 
-def _models():
-    from noisybench.models import OWN_MODELS
-
-    return sorted(OWN_MODELS.items()), ("name", "what it is")
-
-
 def _noises():
-    from noisybench.noise import NOISES
-
-    return [(name, kind.summary) for name, kind in NOISES.items()], ("name", "what the rate means")
+    return _extensions("noise"), ("name", "what the rate means")
 
 
-LISTS = {"methods": _methods, "datasets": _datasets, "models": _models, "noises": _noises}
+LISTS = {"method": _methods, "dataset": _datasets, "noise": _noises}
+
+
+def _described(kind: str):
+    return _extensions(kind), ("name", "what it is")
 
 
 def print_card(kind: str, name: str) -> None:
     """One card, key by key."""
-    for key, value in CARDS[kind](name).items():
+    card = CARDS[kind](name) if kind in CARDS else _extension_card(kind, name)
+    for key, value in card.items():
         if value not in (None, "", [], {}):
             _print_entry(key, value, "")
 
@@ -89,16 +97,31 @@ def _print_entry(key: str, value: Any, indent: str) -> None:
 def _method_card(name: str) -> dict[str, Any]:
     method = registry.load_method(name)
     card = registry.method_card(name).model_dump(exclude_defaults=True)
-    settings = {
-        field: f"{info.default}" + (f"  ({info.description})" if info.description else "")
-        for field, info in method.Settings.model_fields.items()
-    }
     information = {
         "clean labels": "meta_set" in method.needs,
         "noise rate": "noise_rate" in method.needs,
         "cost of a step, in forward passes": method.forward_equivalents,
     }
-    return {**card, "information used": information, "settings": settings}
+    return {**card, "information used": information, "settings": _settings(method.Settings)}
+
+
+def _settings(model: type[BaseModel]) -> dict[str, str]:
+    """Each setting's default, and what it is."""
+    return {
+        field: f"{info.default}" + (f"  ({info.description})" if info.description else "")
+        for field, info in model.model_fields.items()
+    }
+
+
+def _extension_card(kind: str, name: str) -> dict[str, Any]:
+    """What an extension says of itself in its docstring, and its settings."""
+    found = registry.load(kind, name)
+    if hasattr(found, "Settings"):
+        settings = _settings(found.Settings)
+    else:
+        parameters = own_parameters(found) if callable(found) and not isinstance(found, type) else {}
+        settings = {each: "needed" if default is NEEDED else f"{default}" for each, default in parameters.items()}
+    return {"name": name, "summary": summary(found), "description": description(found), "settings": settings}
 
 
 def _model_card(name: str) -> dict[str, Any]:
@@ -108,17 +131,19 @@ def _model_card(name: str) -> dict[str, Any]:
 
 
 def _noise_card(name: str) -> dict[str, Any]:
-    from noisybench.noise import NOISES
-
-    if name not in NOISES:
-        raise unknown_name("noise", name, NOISES)
-    kind = NOISES[name]
-    return {"name": name, "summary": kind.summary, "takes a rate": kind.rated, "reads": kind.file}
+    kind = registry.load("noise", name)
+    return {
+        "name": name,
+        "summary": kind.summary,
+        "takes a rate": kind.rated,
+        "reads": kind.file,
+        "known to methods that declare noise_kind": dataclasses.asdict(kind.traits),
+    }
 
 
 CARDS = {
-    "methods": _method_card,
-    "datasets": lambda name: registry.dataset_card(name).model_dump(exclude_defaults=True),
-    "models": _model_card,
-    "noises": _noise_card,
+    "method": _method_card,
+    "dataset": lambda name: registry.dataset_card(name).model_dump(exclude_defaults=True),
+    "model": _model_card,
+    "noise": _noise_card,
 }

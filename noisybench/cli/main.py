@@ -31,7 +31,7 @@ app = typer.Typer(
 
 def _listing(kind: str, title: str) -> typer.Typer:
     listing = typer.Typer(help=f"List the {title}, or show one.", invoke_without_command=True, rich_markup_mode=None)
-    app.add_typer(listing, name=kind)
+    app.add_typer(listing, name=f"{kind}s")
 
     @listing.callback()
     def list_all(context: typer.Context) -> None:
@@ -50,10 +50,14 @@ def _listing(kind: str, title: str) -> typer.Typer:
 
 
 app.add_typer(cli_data.app, name="data")
-_listing("methods", "methods")
-_listing("datasets", "datasets")
-_listing("models", "models (noisybench's own; --model takes any timm name too)")
-_listing("noises", "noise models")
+_listing("method", "methods")
+_listing("dataset", "datasets")
+_listing("model", "models (noisybench's own; --model takes any timm name too)")
+_listing("noise", "noise models")
+_listing("layout", "dataset layouts")
+_listing("augmentation", "augmentations")
+_listing("tracker", "trackers")
+_listing("schedule", "learning-rate schedules")
 app.add_typer(cli_noise.app, name="noise")
 app.add_typer(cli_bench.app, name="bench")
 app.command("run", help=cli_run.HELP, epilog=cli_run.EXAMPLE)(cli_run.run)

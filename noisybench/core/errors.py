@@ -29,6 +29,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if nearest:
         hint = f"did you mean {' or '.join(nearest)}?"
+    elif not known:
+        hint = "there are none"
     elif len(known) <= 12:
         hint = f"known: {', '.join(known)}"
     else:

@@ -1,127 +1,101 @@
-"""Training augmentation as batched tensor operations; every draw is looked up by the sample's own index."""
+"""Training augmentation as batched tensor operations, and normalisation."""
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from noisybench.core import rng
+from noisybench.core.errors import UserError, one_line
+from noisybench.data.augmentations import Augmentation, Draws
+from noisybench.data.augmentations.draws import DrawTables
+from noisybench.data.augmentations.placement import Placement, move
+from noisybench.spec import registry
 from noisybench.spec.values import AugmentConfig
 
-DRAWS = 4  # crop row, crop column, horizontal flip, vertical flip
-KEPT_TABLES = 8  # views of one pass and of the pass that accompanies it
+STRONG = "randaugment"  # what a strong view has beyond the run's own augmentation
 
 
 class Augmenter:
     """Augments batches of uint8 images.
 
-    The draws of an epoch are one table with a row per sample of the dataset, so a sample's augmentation is a function
-    of (seed, purpose, epoch, sample index) whatever the batch, its order or the number of processes.
+    Each augmentation draws under a key of its own: (seed, purpose, its name, occasion). So a sample's augmentation is
+    the same whatever the batch, its order or the number of processes, and adding one moves no other.
+
+    Args:
+        config: which augmentations.
+        num_samples: of the dataset that samples are numbered in.
+        seed: the run's.
+        purpose: names the set of images, e.g. ``"augment"`` for the train set.
+        device: where images are.
     """
 
     def __init__(self, config: AugmentConfig, num_samples: int, seed: int, purpose: str, device: torch.device):
-        self._config = config
-        self._num_samples = num_samples
-        self._seed = seed
-        self._purpose = purpose
-        self._device = device
-        self._tables: dict[tuple[int, ...], Tensor] = {}
+        self._steps = [
+            (name, _make(name, settings), DrawTables(num_samples, (seed, purpose, name), device))
+            for name, settings in switched_on(config).items()
+        ]
+        self._strong = DrawTables(num_samples, (seed, f"{purpose}-strong"), device)
 
-    def __call__(self, images: Tensor, sample: Tensor, occasion: tuple[int, ...]) -> Tensor:
+    def __call__(self, images: Tensor, sample: Tensor, occasion: tuple[int, ...], strength: str = "weak") -> Tensor:
         """Augment a batch.
 
         Args:
-            images: N×C×H×W uint8.
+            images: N×C×H×W uint8; left as they are.
             sample: N int64, the dataset's own indices.
             occasion: key of the draws besides the sample: epoch, pass, view and so on.
+            strength: ``"weak"``, or ``"strong"``: RandAugment after all others.
         """
-        config = self._config
-        if not (config.crop_padding or config.horizontal_flip or config.vertical_flip):
-            return images
-        draws = self._table(occasion)[sample]
-        return crop(
-            images,
-            config.crop_padding,
-            draws[:, 0],
-            draws[:, 1],
-            mirrored=draws[:, 2] < 0.5 if config.horizontal_flip else None,
-            upside_down=draws[:, 3] < 0.5 if config.vertical_flip else None,
-        )
-
-    def key(self, occasion: tuple[int, ...]) -> tuple:
-        """Arguments of :func:`rng.key` for further draws of an occasion, before the sample."""
-        return self._seed, f"{self._purpose}-strong", *occasion
-
-    def _table(self, occasion: tuple[int, ...]) -> Tensor:
-        if occasion not in self._tables:
-            while len(self._tables) >= KEPT_TABLES:
-                del self._tables[next(iter(self._tables))]
-            draws = rng.uniforms((self._num_samples, DRAWS), self._seed, self._purpose, *occasion)
-            self._tables[occasion] = torch.from_numpy(draws).to(self._device)
-        return self._tables[occasion]
+        given = images
+        for moves, several in groupby(self._steps, key=lambda step: isinstance(step[1], Placement)):
+            steps = [(name, augmentation, Draws(tables, sample, occasion)) for name, augmentation, tables in several]
+            if moves:
+                images = move(images, [(augmentation, draws) for _, augmentation, draws in steps])
+                continue
+            if images is given:  # other views are made from it too
+                images = images.clone()
+            for step in steps:
+                images = _applied(*step, images)
+        if strength == "strong":
+            draws = Draws(self._strong, sample, occasion)
+            images = _applied(STRONG, _make(STRONG, {}), draws, images)
+        return images
 
 
-def strengthen(images: Tensor, sample: Tensor, key: tuple) -> Tensor:
-    """RandAugment (Cubuk et al. 2020; torchvision's, two operations of magnitude 9) of every image by itself.
+def switched_on(config: AugmentConfig) -> dict[str, dict]:
+    """The settings of each augmentation that is on, by name in the order they are applied."""
+    own = {
+        "crop": {"padding": config.crop_padding} if config.crop_padding else None,
+        "horizontal-flip": {} if config.horizontal_flip else None,
+        "vertical-flip": {} if config.vertical_flip else None,
+    }
+    on = {name: settings for name, settings in own.items() if settings is not None}
+    return on | {name: config.extra[name] for name in sorted(config.extra)}
 
-    torchvision draws from the global CPU generator: it is set from each sample's own key and put back afterwards, so
-    that neither the batch nor the number of workers can change what a sample gets.
 
-    Args:
-        images: N×C×H×W uint8.
-        sample: N int64, the dataset's own indices.
-        key: arguments of :func:`rng.key` before the sample.
+def _make(name: str, settings: dict) -> Augmentation:
+    kind = registry.load("augmentation", name)
+    return kind(kind.Settings(**settings))
+
+
+def _applied(name: str, augmentation: Augmentation, draws: Draws, images: Tensor) -> Tensor:
+    """What an augmentation makes of a batch.
+
+    Raises:
+        UserError: it failed, or gave no such images.
     """
-    from torchvision.transforms.v2 import RandAugment
-
-    augment = RandAugment()
-    before = torch.get_rng_state()
     try:
-        strong = []
-        for image, number in zip(images, sample.tolist(), strict=True):
-            torch.default_generator.manual_seed(rng.key(*key, number))
-            strong.append(augment(image))
-    finally:
-        torch.set_rng_state(before)
-    return torch.stack(strong)
-
-
-def crop(
-    images: Tensor,
-    padding: int,
-    rows: Tensor,
-    columns: Tensor,
-    *,
-    mirrored: Tensor | None = None,
-    upside_down: Tensor | None = None,
-) -> Tensor:
-    """Zero-pad by ``padding``, crop back to the old size at offsets given as fractions in [0, 1), and flip.
-
-    Args:
-        images: N×C×H×W.
-        rows, columns: N float, 0 is the top (left) most offset of 2·padding + 1.
-        mirrored, upside_down: N bool, which crops to flip; none if not given.
-    """
-    count, channels, height, width = images.shape
-    device, offsets = images.device, 2 * padding + 1
-    if padding:
-        images = F.pad(images, (padding,) * 4)
-    tall, wide = images.shape[2:]
-
-    def places(fractions: Tensor, size: int, reversed_: Tensor | None) -> Tensor:
-        """N×size: where the crop's rows (columns) are in the padded image."""
-        place = torch.arange(size, device=device).expand(count, size)
-        if reversed_ is not None:
-            place = torch.where(reversed_[:, None], place.flip(1), place)
-        return (fractions * offsets).long()[:, None] + place
-
-    # Whole rows first, which are copied in one piece each; then columns.
-    top = places(rows, height, upside_down)
-    of_image = torch.arange(count * channels, device=device).view(count, channels, 1) * tall
-    kept = images.reshape(-1, wide).index_select(0, (of_image + top[:, None]).flatten())
-    left = places(columns, width, mirrored)[:, None, None].expand(count, channels, height, width)
-    return kept.view(count, channels, height, wide).gather(3, left)
+        made = augmentation.apply(images, draws)
+    except Exception as error:  # one of another package may raise anything
+        raise UserError(f"augmentation {name!r} failed: {type(error).__name__}: {one_line(error)}") from error
+    wanted = f"{images.dtype} of shape {tuple(images.shape)} on {images.device}"
+    found = type(made).__name__
+    if isinstance(made, Tensor):
+        found = f"{made.dtype} of shape {tuple(made.shape)} on {made.device}"
+    if found != wanted:
+        raise UserError(f"augmentation {name!r} made {found} of {wanted}")
+    return made
 
 
 class Normalizer:

@@ -20,9 +20,9 @@ from noisybench.data.pixels import PixelSource, ResidentPixels, StreamedPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
+from noisybench.spec.extensions import BUILT_IN
 
 DEFAULT_BUDGET_MB = 4096
-BUILT_IN = ("digits", "synthetic")  # sources that read no folder
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from noisybench.core.errors import UserError
 from noisybench.data.decode import Preprocess
-from noisybench.data.layouts import LAYOUTS
+from noisybench.data.layouts.read import read_layout
 from noisybench.data.listing import Listing, Report
 from noisybench.data.pixels import ImageFiles, StreamedPixels
 from noisybench.spec.cards import DatasetCard
@@ -43,7 +43,7 @@ def read_listing(card: DatasetCard, root: Path, checked: CheckedLabels | None, r
     """Read a layout and check it; problems go to the report. No image is decoded."""
     if checked is not None and checked.by == "index" and is_own(card.name):
         raise UserError(f"--clean-labels {checked.file}: own images have no fixed index; give columns path,label")
-    listing = LAYOUTS[card.source](card, root, checked, report)
+    listing = read_layout(card, root, checked, report)
     if listing is None:
         return None
     listing.check(card, report)

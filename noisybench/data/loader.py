@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from noisybench.core import rng
-from noisybench.data.augment import Augmenter, Normalizer, strengthen
+from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.datasets import Images
 from noisybench.data.prefetch import feed
 from noisybench.parallel.world import World
@@ -110,9 +110,7 @@ class Stream:
     def dress(self, pixels: Tensor, rows: Tensor, occasion: tuple[int, ...], strength: str = "weak") -> Tensor:
         """Augment and normalise the uint8 pixels of these rows."""
         if self._augment is not None:
-            pixels = self._augment(pixels, self.sample[rows], occasion)
-            if strength == "strong":
-                pixels = strengthen(pixels, self.sample[rows], self._augment.key(occasion))
+            pixels = self._augment(pixels, self.sample[rows], occasion, strength)
         return self._normalize(pixels)
 
     def sweep(self, part: slice) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from noisybench.core import rng
 from noisybench.data.loader import Stream
 from noisybench.methods.optimizers import build_optimizer
 from noisybench.methods.store import SampleStore
+from noisybench.noise.request import NoiseTraits
 from noisybench.parallel.world import World
 from noisybench.spec.values import OptimizerConfig
 
@@ -68,6 +69,13 @@ class Context:
     def noise_kind(self) -> str:
         """The name of the noise model, for methods that declare ``noise_kind``."""
         return self._prior("noise_kind")
+
+    @property
+    def noise_traits(self) -> NoiseTraits:
+        """What is known of the noise model besides its name, for methods that declare ``noise_kind``."""
+        if "noise_kind" not in self.needs:
+            raise UndeclaredError("noise_traits is read but not declared: add 'noise_kind' to the method's needs")
+        return self.priors["noise_traits"]
 
     @property
     def transition_matrix(self) -> Tensor:

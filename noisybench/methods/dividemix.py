@@ -19,8 +19,6 @@ from noisybench.methods.mixmatch import linear_ramp, mixup, sharpen
 from noisybench.methods.settings.dividemix import DivideMixSettings
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
 
-SYMMETRIC_KINDS = frozenset({"none", "symmetric", "symmetric-inclusive"})
-
 
 @dataclass(frozen=True)
 class NoiseChoice:
@@ -32,7 +30,7 @@ class NoiseChoice:
     confidence_penalty: bool
 
 
-def authors_choice(noise_kind: str, noise_rate: float, num_classes: int) -> NoiseChoice:
+def authors_choice(symmetric: bool, noise_rate: float, num_classes: int) -> NoiseChoice:
     """The authors' settings for the noise.
 
     λ_u with symmetric noise is 0 at 20 %, 25 at 50 and 80 %, and 50 (threshold 0.6) at 90 %; on CIFAR-100 it is 25 at
@@ -40,8 +38,11 @@ def authors_choice(noise_kind: str, noise_rate: float, num_classes: int) -> Nois
     averaged over 5 epochs. Sources: the released code, and its author in issues 10 and 15 there. What they leave open:
     rates between count as the nearest of these, 100 classes or more as CIFAR-100, and noise that is neither symmetric
     nor absent as asymmetric.
+
+    Args:
+        symmetric: whether the noise is spread evenly over the classes, or absent.
     """
-    symmetric, extreme = noise_kind in SYMMETRIC_KINDS, noise_rate >= 0.85
+    extreme = noise_rate >= 0.85
     lambda_u, threshold = 0.0, 0.5
     if symmetric and num_classes >= 100:
         lambda_u = 25.0 if noise_rate < 0.35 else 150.0
@@ -82,7 +83,7 @@ class DivideMix(TwoNetworks):
         missing = [name for name, value in given.items() if value is None]
         if missing:
             context = self.context
-            rule = authors_choice(context.noise_kind, context.noise_rate, context.num_classes)
+            rule = authors_choice(context.noise_traits.symmetric, context.noise_rate, context.num_classes)
             given |= {name: getattr(rule, name) for name in missing}
         return NoiseChoice(**given)
 

@@ -12,7 +12,7 @@ from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch
 from noisybench.methods.base import LabelEstimate, StepOutput
 from noisybench.methods.settings.sample_selection import SelectionSettings
-from noisybench.methods.small_loss import expected_wrong_share, forget_rate, small_loss_weights
+from noisybench.methods.small_loss import forget_rate, small_loss_weights
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
 
 
@@ -31,7 +31,7 @@ class SampleSelection(TwoNetworks):
         context = self.context
         self.tau = self.settings.forget_rate
         if self.tau is None:
-            self.tau = expected_wrong_share(context.noise_rate, context.noise_kind)
+            self.tau = context.noise_rate * context.noise_traits.wrong_per_rate
         shape = (len(context.given_labels), context.num_classes)
         uniform = torch.full(shape, 1 / context.num_classes, dtype=context.dtype)
         context.store.add("prediction", uniform)

@@ -10,17 +10,6 @@ import math
 import torch
 from torch import Tensor
 
-HALF_RATE_KINDS = frozenset({"asymmetric"})
-
-
-def expected_wrong_share(noise_rate: float, noise_kind: str) -> float:
-    """τ, the share of wrong labels to expect: the noise rate, and half of it for asymmetric noise.
-
-    Asymmetric noise leaves about half of the classes clean; the released code of JoCoR halves the rate there. Pair
-    flips touch every class, so they count in full.
-    """
-    return noise_rate / 2 if noise_kind in HALF_RATE_KINDS else noise_rate
-
 
 def forget_rate(epoch: int, tau: float, ramp_epochs: int, exponent: float = 1.0) -> float:
     """R(e) = τ·min((e/(T_k − 1))^c, 1), with e counted from 0.

@@ -50,7 +50,10 @@ class ConvNet(OwnModel):
 
 @register_model
 def noisybench_cnn8(pretrained=False, num_classes=10, in_chans=3, img_size=32, **unused) -> ConvNet:
-    """The MSLG paper's CIFAR-10 network as released (note 196, not 192); 1,639,794 parameters at 32×32×3."""
+    """The MSLG paper's CIFAR-10 network: 6 convolutions (64, 128, 196) and 2 linear layers.
+
+    As released (note 196, not 192); 1,639,794 parameters at 32×32×3.
+    """
     ConvNet.check(pretrained)
     widths = [(64, 64), (128, 128), (196, 196)]
     return ConvNet(widths, 256, num_classes=num_classes, in_chans=in_chans, img_size=img_size)
@@ -58,6 +61,6 @@ def noisybench_cnn8(pretrained=False, num_classes=10, in_chans=3, img_size=32, *
 
 @register_model
 def noisybench_cnn4(pretrained=False, num_classes=10, in_chans=1, img_size=8, **unused) -> ConvNet:
-    """A small sibling for small grey images: convolutions of 32 and 64 channels, 128 features."""
+    """Two convolutions (32, 64) and two linear layers, with BatchNorm: for small grey images; digits' default."""
     ConvNet.check(pretrained)
     return ConvNet([(32,), (64,)], 128, num_classes=num_classes, in_chans=in_chans, img_size=img_size)

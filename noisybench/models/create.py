@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import timm
 import torch
+from timm.models import register_model
 from torch import nn
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
-
-OWN_MODELS = {
-    "noisybench_cnn4": "4-layer CNN with BatchNorm for small grey images (the default for digits)",
-    "noisybench_cnn8": "the MSLG paper's CIFAR-10 network: 6 convolutions (64, 128, 196) and 2 linear layers",
-    "noisybench_mlp": "two hidden layers of 256, no BatchNorm",
-    "noisybench_preact_resnet18": "pre-activation ResNet-18 for 32×32 images",
-    "noisybench_preact_resnet32": "pre-activation ResNet of depth 32 (32, 64, 128) for 32×32 images",
-    "noisybench_resnet18": "ResNet-18 with a 3×3 stem for 32×32 images",
-    "noisybench_resnet20": "the CIFAR ResNet of depth 20 (16, 32, 64)",
-    "noisybench_resnet32": "the CIFAR ResNet of depth 32 (16, 32, 64)",
-    "noisybench_resnet34": "ResNet-34 with a 3×3 stem for 32×32 images",
-}
+from noisybench.spec import registry
+from noisybench.spec.extensions import summary
 
 
 def model_names() -> list[str]:
-    """Every name that ``--model`` takes: noisybench's own, then all of timm's."""
-    others = [name for name in timm.list_models() if name not in OWN_MODELS]
-    return [*sorted(OWN_MODELS), *others]
+    """Every name that ``--model`` takes: those of entry points, then all others of timm's."""
+    registered = registry.names("model")
+    return [*registered, *(name for name in timm.list_models() if name not in registered)]
 
 
 def model_facts(name: str) -> dict[str, Any]:
@@ -37,16 +30,54 @@ def model_facts(name: str) -> dict[str, Any]:
     Raises:
         UserError: nobody knows the name.
     """
+    entrypoint = _entrypoint(name)
     architecture = name.split(".")[0]
-    if not timm.is_model(architecture):
-        raise unknown_name("model", name, model_names())
     default = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return {
         "name": name,
-        "summary": OWN_MODELS.get(name, (timm.model_entrypoint(architecture).__doc__ or "").strip()),
+        "summary": summary(entrypoint),
         "pretrained weights": sorted(timm.list_pretrained(f"{architecture}.*")),
-        "input size": list(default.input_size) if default and name not in OWN_MODELS else None,
+        "input size": list(default.input_size) if default and default.architecture else None,
     }
+
+
+def reason_against_name(name: str) -> str | None:
+    """Why a model of another package cannot have this name; None if it can. Asked before it is imported."""
+    if "." in name:
+        return "has a dot in its name, after which timm reads the tag of pretrained weights: rename it"
+    if timm.is_model(name) and timm.model_entrypoint(name).__module__.startswith("timm."):
+        return "has the name of a model of timm's: rename it"
+    return None
+
+
+def _entrypoint(name: str) -> Callable[..., nn.Module]:
+    """The function that makes a model; timm knows it then.
+
+    Raises:
+        UserError: nobody knows the name, or what is registered under it cannot be used.
+    """
+    if name not in registry.names("model"):
+        if not timm.is_model(name.split(".")[0]):
+            raise unknown_name("model", name, model_names())
+        return timm.model_entrypoint(name.split(".")[0])
+    function = registry.load("model", name)
+    if not timm.is_model(name):
+        register_model(_renamed(function, name))
+    known = timm.model_entrypoint(name)
+    if inspect.unwrap(known) is not inspect.unwrap(function):
+        raise UserError(f"model {name!r}: {known.__module__} has registered another one of this name with timm")
+    return function
+
+
+def _renamed(function: Callable[..., nn.Module], name: str) -> Callable[..., nn.Module]:
+    """The function under the name that timm is to know it by, which is that of its entry point."""
+
+    @functools.wraps(function)
+    def make(*arguments, **more):
+        return function(*arguments, **more)
+
+    make.__name__, make.__module__ = name, __name__  # timm notes the name in the module, which is best this one
+    return make
 
 
 def create_network(
@@ -71,10 +102,9 @@ def create_network(
     Raises:
         UserError: the name is unknown, its weights cannot be had, or it cannot take such images.
     """
-    if not timm.is_model(name.split(".")[0]):
-        raise unknown_name("model", name, model_names())
+    entrypoint = _entrypoint(name)
     arguments = {"num_classes": num_classes, "in_chans": channels}
-    if "img_size" in inspect.signature(timm.model_entrypoint(name.split(".")[0])).parameters or _is_sized(name):
+    if "img_size" in inspect.signature(entrypoint).parameters or _is_sized(name):
         arguments["img_size"] = image_size
     with rng.torch_seeded(seed, "init", number):
         try:
@@ -82,7 +112,10 @@ def create_network(
         except Exception as error:  # timm and its hub client raise many kinds
             what = "pretrained weights for " if pretrained else ""
             raise UserError(f"{what}model {name!r} cannot be made: {' '.join(str(error).split())[:300]}") from error
-    _check_takes(network, name, channels, image_size)
+    outputs = _check_takes(network, name, channels, image_size)
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, num_classes):
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise UserError(f"model {name!r} gives {shape} for one image, where logits of shape (1, {num_classes}) must be")
     return network
 
 
@@ -92,14 +125,15 @@ def _is_sized(name: str) -> bool:
     return bool(configuration and configuration.fixed_input_size)
 
 
-def _check_takes(network: nn.Module, name: str, channels: int, image_size: int) -> None:
-    network.eval()
+def _check_takes(network: nn.Module, name: str, channels: int, image_size: int) -> object:
     try:
+        network.eval()
         with torch.no_grad():
-            network(torch.zeros(1, channels, image_size, image_size))
+            outputs = network(torch.zeros(1, channels, image_size, image_size))
     except Exception as error:  # whatever the first layer that does not fit raises
         raise UserError(
             f"model {name!r} cannot take {image_size}×{image_size} images "
             f"({' '.join(str(error).split())[:120]}): try a larger --image-size, for example 32 or 64"
         ) from error
     network.train()
+    return outputs

@@ -28,6 +28,6 @@ class MLP(OwnModel):
 
 @register_model
 def noisybench_mlp(pretrained=False, num_classes=10, in_chans=1, img_size=8, **unused) -> MLP:
-    """Two hidden layers of 256."""
+    """Two hidden layers of 256, no BatchNorm."""
     MLP.check(pretrained)
     return MLP([256, 256], num_classes=num_classes, in_chans=in_chans, img_size=img_size)

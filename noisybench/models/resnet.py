@@ -88,39 +88,40 @@ def _resnet(depths, widths, pretrained, num_classes, in_chans, **options) -> Res
 
 @register_model
 def noisybench_resnet20(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
-    """Depth 20: three stages of three blocks."""
+    """The CIFAR ResNet of depth 20 (16, 32, 64)."""
     return _resnet([3, 3, 3], [16, 32, 64], pretrained, num_classes, in_chans)
 
 
 @register_model
 def noisybench_resnet32(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
-    """Depth 32: three stages of five blocks."""
+    """The CIFAR ResNet of depth 32 (16, 32, 64)."""
     return _resnet([5, 5, 5], [16, 32, 64], pretrained, num_classes, in_chans)
 
 
 @register_model
 def noisybench_resnet18(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
-    """ResNet-18 with a 3×3 stem and no pooling after it."""
+    """ResNet-18 with a 3×3 stem and no pooling after it, for 32×32 images."""
     return _resnet([2, 2, 2, 2], [64, 128, 256, 512], pretrained, num_classes, in_chans)
 
 
 @register_model
 def noisybench_resnet34(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
-    """ResNet-34 with a 3×3 stem and no pooling after it."""
+    """ResNet-34 with a 3×3 stem and no pooling after it, for 32×32 images."""
     return _resnet([3, 4, 6, 3], [64, 128, 256, 512], pretrained, num_classes, in_chans)
 
 
 @register_model
 def noisybench_preact_resnet18(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
-    """Pre-activation ResNet-18."""
+    """Pre-activation ResNet-18 for 32×32 images."""
     widths = [64, 128, 256, 512]
     return _resnet([2, 2, 2, 2], widths, pretrained, num_classes, in_chans, pre_activation=True)
 
 
 @register_model
 def noisybench_preact_resnet32(pretrained=False, num_classes=10, in_chans=3, **unused) -> ResNet:
-    """Pre-activation ResNet-32 at double width, as joint optimization and PENCIL use it: 32, 64 and 128 channels.
+    """Pre-activation ResNet of depth 32 at double width (32, 64, 128) for 32×32 images.
 
-    Their first block has a projection shortcut although the shape does not change; here it is the identity.
+    Joint optimization and PENCIL use it. Their first block has a projection shortcut although the shape does not
+    change; here it is the identity.
     """
     return _resnet([5, 5, 5], [32, 64, 128], pretrained, num_classes, in_chans, pre_activation=True)

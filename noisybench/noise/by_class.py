@@ -14,7 +14,7 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import largest_remainder
 from noisybench.noise.arrays import UNNAMED, read_arrays
-from noisybench.noise.request import NoiseRequest
+from noisybench.noise.request import NoiseKind, NoiseRequest, NoiseTraits
 from noisybench.spec.cards import DatasetCard
 
 
@@ -77,10 +77,24 @@ def symmetric(request: NoiseRequest) -> tuple[np.ndarray, str]:
     return flip(request, matrix, "rate/(C-1) to each other class, the true class excluded")
 
 
+SYMMETRIC = NoiseKind(
+    "a label flips to any other class; the rate is the share that really flips",
+    symmetric,
+    traits=NoiseTraits(symmetric=True),
+)
+
+
 def symmetric_inclusive(request: NoiseRequest) -> tuple[np.ndarray, str]:
     """Every class is equally likely, the true one too."""
     matrix = symmetric_matrix(request.num_classes, request.rate, inclusive=True)
     return flip(request, matrix, "rate/C to every class, the true class included: rate*(C-1)/C really flip")
+
+
+SYMMETRIC_INCLUSIVE = NoiseKind(
+    "a label is redrawn from all classes, the true one too; rate*(C-1)/C really flip",
+    symmetric_inclusive,
+    traits=NoiseTraits(symmetric=True),
+)
 
 
 def asymmetric(request: NoiseRequest) -> tuple[np.ndarray, str]:
@@ -95,6 +109,14 @@ def asymmetric(request: NoiseRequest) -> tuple[np.ndarray, str]:
         return flip(request, matrix, "each class at the rate to the next one of its superclass, by class id")
     words = ", ".join(f"{source}->{target}" for source, target in names.items())
     return flip(request, matrix, f"each of these classes at the rate, the others clean: {words}")
+
+
+ASYMMETRIC = NoiseKind(
+    "look-alike classes of the dataset's card, or the next class of the superclass; the rate is per affected class",
+    asymmetric,
+    # About half of the classes stay clean; the released code of JoCoR halves the rate here.
+    traits=NoiseTraits(wrong_per_rate=0.5),
+)
 
 
 def next_in_superclass(card: DatasetCard) -> dict[str, str]:
@@ -113,6 +135,8 @@ def pair_flip(request: NoiseRequest) -> tuple[np.ndarray, str]:
     return flip(request, mapped_matrix(request.num_classes, request.rate, mapping), "each class to the next one")
 
 
+PAIR_FLIP = NoiseKind("each class flips to the next one", pair_flip)
+
 SUM_TOLERANCE = 1e-6
 
 
@@ -120,6 +144,14 @@ def class_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
     """Labels with the given matrix, realised by exact counts."""
     matrix = read_matrix(request.file, request.num_classes)
     return flip(request, matrix, "the share of class i with label j is the given matrix's entry (i, j)")
+
+
+CLASS_DEPENDENT = NoiseKind(
+    "any transition matrix, realised by exact counts",
+    class_dependent,
+    rated=False,
+    file="C×C matrix as CSV, or npz with 'transition_matrix'; rows sum to 1",
+)
 
 
 def read_matrix(file: Path, num_classes: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from noisybench.noise.predictions import read_predictions
-from noisybench.noise.request import NoiseRequest
+from noisybench.noise.predictions import FILE, read_predictions
+from noisybench.noise.request import NoiseKind, NoiseRequest
 
 
 def feature_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
@@ -27,6 +27,13 @@ def feature_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
         f"ascending sorts taken from the end (within an image the highest class id, among images the last row); "
         f"{tied} of the {flips} flips took a second choice that tied with another class"
     )
+
+
+FEATURE_DEPENDENT = NoiseKind(
+    "images a student takes for another class (the MSLG authors' procedure); exactly int(N*rate) flip",
+    feature_dependent,
+    file=FILE,
+)
 
 
 def flip_by_predictions(labels: np.ndarray, probabilities: np.ndarray, count: int) -> tuple[np.ndarray, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from noisybench.core.errors import UserError
 from noisybench.noise.arrays import read_arrays
 from noisybench.noise.label_files import matching_rows
-from noisybench.noise.request import NoiseRequest
+from noisybench.noise.request import NoiseKind, NoiseRequest
 
 SOURCE = (
     "github.com/UCSC-REAL/cifar-10-100n, data/CIFAR-10_human.pt or CIFAR-100_human.pt, or an npz of the same arrays"
@@ -49,6 +49,19 @@ def human(kind: str) -> Callable[[NoiseRequest], tuple[np.ndarray, str]]:
         return noisy[rows], f"human annotators' labels as published, set {COLUMNS[kind][0]!r}"
 
     return make
+
+
+def _kind(name: str) -> NoiseKind:
+    dataset = "CIFAR-100N" if name == "human" else "CIFAR-10N"
+    return NoiseKind(f"human labels of {dataset}, set {COLUMNS[name][0]}", human(name), rated=False, file=SOURCE)
+
+
+AGGREGATE = _kind("human-aggregate")
+RANDOM_1 = _kind("human-random1")
+RANDOM_2 = _kind("human-random2")
+RANDOM_3 = _kind("human-random3")
+WORSE = _kind("human-worse")
+CIFAR_100N = _kind("human")
 
 
 def read_labels(file: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from noisybench.core import rng
-from noisybench.noise.request import NoiseRequest
+from noisybench.noise.request import NoiseKind, NoiseRequest
 
 RATE_STD = 0.1
 CHUNK = 1024
@@ -43,6 +43,12 @@ def instance_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
         f"softmax of its pixels times a random matrix of its class; drawn image by image, the flip rates' mean is "
         f"{flip_rates.mean():.4f}"
     )
+
+
+INSTANCE_DEPENDENT = NoiseKind(
+    "part-dependent noise (Xia et al. 2020): each image its own rate around the rate, pixels choose the class",
+    instance_dependent,
+)
 
 
 def instance_transitions(scores: np.ndarray, label: int, flip_rates: np.ndarray) -> np.ndarray:

@@ -4,93 +4,59 @@ from __future__ import annotations
 
 import numpy as np
 
+from noisybench.core.errors import UserError, one_line
 from noisybench.noise.artifact import NoiseArtifact
-from noisybench.noise.by_class import asymmetric, class_dependent, pair_flip, symmetric, symmetric_inclusive
-from noisybench.noise.feature_dependent import feature_dependent
-from noisybench.noise.human import COLUMNS, SOURCE, human
-from noisybench.noise.instance_dependent import instance_dependent
-from noisybench.noise.label_files import from_file
-from noisybench.noise.margin_diminishing import FLIP_PROBABILITIES, margin_diminishing
-from noisybench.noise.request import NoiseKind, NoiseRequest
-
-PREDICTIONS = "npz with 'probabilities' (N×C) and 'clean' (N), as `noisybench noise student` writes"
-
-
-def _none(request: NoiseRequest) -> tuple[np.ndarray, str]:
-    return request.labels.copy(), "labels as they are"
-
-
-NOISES: dict[str, NoiseKind] = {
-    "none": NoiseKind("labels as the dataset ships them", _none, rated=False),
-    "symmetric": NoiseKind("a label flips to any other class; the rate is the share that really flips", symmetric),
-    "symmetric-inclusive": NoiseKind(
-        "a label is redrawn from all classes, the true one too; rate*(C-1)/C really flip", symmetric_inclusive
-    ),
-    "asymmetric": NoiseKind(
-        "look-alike classes of the dataset's card, or the next class of the superclass; the rate is per affected class",
-        asymmetric,
-    ),
-    "pair-flip": NoiseKind("each class flips to the next one", pair_flip),
-    "class-dependent": NoiseKind(
-        "any transition matrix, realised by exact counts",
-        class_dependent,
-        rated=False,
-        file="C×C matrix as CSV, or npz with 'transition_matrix'; rows sum to 1",
-    ),
-    "feature-dependent": NoiseKind(
-        "images a student takes for another class (the MSLG authors' procedure); exactly int(N*rate) flip",
-        feature_dependent,
-        file=PREDICTIONS,
-    ),
-    "instance-dependent": NoiseKind(
-        "part-dependent noise (Xia et al. 2020): each image its own rate around the rate, pixels choose the class",
-        instance_dependent,
-    ),
-    **{
-        f"pmd-{number}": NoiseKind(
-            f"polynomial-margin-diminishing, type {'I' * number} (Zhang et al. 2021): flips where a clean model's "
-            f"margin m is small, by {formula}; exactly int(N*rate) flip",
-            margin_diminishing(number),
-            file=PREDICTIONS,
-        )
-        for number, (formula, _) in FLIP_PROBABILITIES.items()
-    },
-    **{
-        kind: NoiseKind(
-            f"human labels of {'CIFAR-100N' if kind == 'human' else 'CIFAR-10N'}, set {names[0]}",
-            human(kind),
-            rated=False,
-            file=SOURCE,
-        )
-        for kind, names in COLUMNS.items()
-    },
-    "file": NoiseKind(
-        "a noise artifact made before", from_file, rated=False, file="npz as `noisybench noise make` or `import` writes"
-    ),
-}
+from noisybench.noise.request import NoiseKind, NoiseRequest, NoiseTraits
+from noisybench.spec import registry
 
 
 def make_noise(kind: str, request: NoiseRequest) -> NoiseArtifact:
     """One noise model's labels.
 
     Args:
-        kind: a key of :data:`NOISES`.
+        kind: a registered name.
         request: labels, rate and key of the draw.
 
     Raises:
-        UserError: the file a model reads is missing, wrong, or made for other images.
+        UserError: there is no such model, the file it reads is missing, wrong, or made for other images, or it failed.
     """
-    made = NOISES[kind].make(request)
+    model: NoiseKind = registry.load("noise", kind)
+    try:
+        made = model.make(request)
+    except UserError:
+        raise
+    except Exception as error:  # a model of another package may raise anything
+        raise UserError(f"noise {kind!r} failed: {type(error).__name__}: {one_line(error)}") from error
     if isinstance(made, NoiseArtifact):
         return made
     noisy, rule = made
+    _check_labels(kind, noisy, request)
     return NoiseArtifact(
         kind=kind,
         rule=rule,
-        requested_rate=request.rate if NOISES[kind].rated else float(np.mean(noisy != request.labels)),
+        requested_rate=request.rate if model.rated else float(np.mean(noisy != request.labels)),
         seed=request.seed,
         num_classes=request.num_classes,
         clean=request.labels,
         noisy=noisy,
         classes=tuple(request.card.classes),
     )
+
+
+def _check_labels(kind: str, noisy: np.ndarray, request: NoiseRequest) -> None:
+    wanted = f"int64 of shape {request.labels.shape} in 0..{request.num_classes - 1}"
+    found = f"{noisy.dtype} of shape {noisy.shape}" if isinstance(noisy, np.ndarray) else type(noisy).__name__
+    if found != f"int64 of shape {request.labels.shape}":
+        raise UserError(f"noise {kind!r} made labels that are {found}; they must be {wanted}")
+    if len(noisy) and not (noisy.min() >= 0 and noisy.max() < request.num_classes):
+        raise UserError(f"noise {kind!r} made labels in {noisy.min()}..{noisy.max()}; they must be {wanted}")
+
+
+def traits_of(kind: str) -> NoiseTraits:
+    """What methods may know of the noise model that labels come from.
+
+    Args:
+        kind: an artifact's. It may be no registered name: labels imported from a table, or of a package that is not
+            installed here. Nothing special is known of those.
+    """
+    return registry.load("noise", kind).traits if kind in registry.names("noise") else NoiseTraits()

@@ -14,7 +14,7 @@ import numpy as np
 from noisybench.core.errors import UserError
 from noisybench.core.shares import limited_rows
 from noisybench.noise.artifact import NoiseArtifact
-from noisybench.noise.request import NoiseRequest
+from noisybench.noise.request import NoiseKind, NoiseRequest
 
 
 def matching_rows(source: str, clean: np.ndarray, request: NoiseRequest) -> np.ndarray:
@@ -71,6 +71,14 @@ def from_file(request: NoiseRequest) -> NoiseArtifact:
         clean=artifact.clean[rows],
         noisy=artifact.noisy[rows],
     )
+
+
+FROM_FILE = NoiseKind(
+    "a noise artifact made before",
+    from_file,
+    rated=False,
+    file="npz as `noisybench noise make` or `import` writes",
+)
 
 
 def import_table(file: Path, request: NoiseRequest, *, noisy_column: str, clean_column: str) -> NoiseArtifact:

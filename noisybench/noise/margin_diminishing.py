@@ -13,8 +13,8 @@ import numpy as np
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError
-from noisybench.noise.predictions import read_predictions
-from noisybench.noise.request import NoiseRequest
+from noisybench.noise.predictions import FILE, read_predictions
+from noisybench.noise.request import NoiseKind, NoiseRequest
 
 # Flip probability as a function of the margin m in [0, 1], before it is scaled to the rate.
 FLIP_PROBABILITIES: dict[int, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
@@ -52,6 +52,19 @@ def margin_diminishing(number: int) -> Callable[[NoiseRequest], tuple[np.ndarray
         )
 
     return make
+
+
+def _kind(number: int) -> NoiseKind:
+    formula, _ = FLIP_PROBABILITIES[number]
+    return NoiseKind(
+        f"polynomial-margin-diminishing, type {'I' * number} (Zhang et al. 2021): flips where a clean model's margin m "
+        f"is small, by {formula}; exactly int(N*rate) flip",
+        margin_diminishing(number),
+        file=FILE,
+    )
+
+
+PMD_1, PMD_2, PMD_3 = map(_kind, FLIP_PROBABILITIES)
 
 
 def scaled(shares: np.ndarray, total: int) -> np.ndarray:

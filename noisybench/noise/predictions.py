@@ -16,6 +16,7 @@ from noisybench.noise.request import NoiseRequest
 # The second is the MSLG authors' name for their softmax outputs; their own file is an npy.
 PROBABILITIES = ("probabilities", "student_logits", UNNAMED)
 SUM_TOLERANCE = 1e-3
+FILE = "npz with 'probabilities' (N×C) and 'clean' (N), as `noisybench noise student` writes"
 
 
 def read_predictions(request: NoiseRequest) -> np.ndarray:

@@ -39,17 +39,32 @@ class NoiseRequest:
 
 
 @dataclass(frozen=True)
+class NoiseTraits:
+    """What methods may know of a noise model besides its name, if they declare ``noise_kind``.
+
+    Attributes:
+        wrong_per_rate: the share of wrong labels to expect at a rate, divided by the rate.
+        symmetric: whether wrong labels are spread evenly over all classes. Labels without noise count as symmetric.
+    """
+
+    wrong_per_rate: float = 1.0
+    symmetric: bool = False
+
+
+@dataclass(frozen=True)
 class NoiseKind:
-    """One noise model.
+    """One noise model. An object of this class is registered in the entry-point group ``noisybench.noises``.
 
     Attributes:
         summary: what it does and what its rate means.
         make: from a request to noisy labels (N int64) and the rule in words; or to a finished artifact.
         rated: whether it takes a rate. Where it does not, the rate is a fact of the labels or the file.
         file: what the file it reads must hold; None if it reads none.
+        traits: what methods may know of it.
     """
 
     summary: str
     make: Callable[[NoiseRequest], tuple[np.ndarray, str] | NoiseArtifact]
     rated: bool = True
     file: str | None = None
+    traits: NoiseTraits = NoiseTraits()

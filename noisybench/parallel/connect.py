@@ -18,12 +18,11 @@ from noisybench.parallel.environment import LAUNCHERS, launch, refuse_other_sett
 COLLECTIVE_TIMEOUT = timedelta(hours=1)
 
 
-def make_accelerator(*, mixed_precision: str = "no", log_with: str | None = None) -> Accelerator:
+def make_accelerator(*, mixed_precision: str = "no") -> Accelerator:
     """The accelerator of a run; with several processes on CPUs they are connected by gloo.
 
     Args:
         mixed_precision: "no" or "bf16".
-        log_with: the tracker that Accelerate is to start, by its name there.
 
     Raises:
         UserError: there are fewer GPUs than processes on this machine, the launcher's processes do not connect, or the
@@ -37,7 +36,6 @@ def make_accelerator(*, mixed_precision: str = "no", log_with: str | None = None
         accelerator = Accelerator(
             cpu=launched.size > 1 and on_cpu(),
             mixed_precision=mixed_precision,
-            log_with=log_with,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
         )
     except RuntimeError as error:

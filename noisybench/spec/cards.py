@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from noisybench.core.errors import unknown_name
+from noisybench.spec import extensions
+from noisybench.spec.extensions import BUILT_IN, HUB
 from noisybench.spec.track import TRACKS, ShortTrack, Track
 
 
@@ -101,9 +104,9 @@ class DatasetCard(Card):
         default=None,
         description="the dataset with the same images: its card and recipes serve where this one is silent",
     )
-    source: Literal[
-        "digits", "synthetic", "hub", "clothing1m", "food101n", "animal10n", "webvision", "imagefolder", "csv"
-    ] = Field(description="which loader reads it")
+    source: str = Field(
+        description="which loader reads it: digits, synthetic, hub, or a name from `noisybench layouts`"
+    )
     variant: str = Field(default="", description="which protocol of the source's layout")
     hub: str | None = Field(default=None, description="name on the Hugging Face Hub")
     image_column: str = "image"
@@ -145,6 +148,14 @@ class DatasetCard(Card):
     tracks: dict[ShortTrack, dict[str, Any]] = Field(
         default={}, description="configuration of a short track, above the recipes: one for all methods"
     )
+
+    @field_validator("source", mode="after")
+    @classmethod
+    def _source_is_known(cls, source: str) -> str:
+        known = [*BUILT_IN, HUB, *extensions.names("layout")]
+        if source not in known:
+            raise ValueError(str(unknown_name("source", source, known)))
+        return source
 
     @model_validator(mode="after")
     def _agrees_with_itself(self):

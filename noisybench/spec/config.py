@@ -87,7 +87,8 @@ class RunConfig(Strict, frozen=True):
     checkpoint_minutes: NonNegative = Field(
         default=10.0, description="save so long after the last checkpoint too; 0: only at the ends of epochs"
     )
-    wandb: bool = False
+    wandb: bool = Field(default=False, description="the tracker 'wandb', besides those of trackers")
+    trackers: list[str] = Field(default=[], description="names from `noisybench trackers`")
     sync_batchnorm: bool = Field(
         default=False,
         description="several processes: BatchNorm over the whole batch, as one process has it, not over each part",
@@ -120,6 +121,11 @@ class ResolvedConfig(RunConfig, frozen=True):
     def run_id(self) -> str:
         """16 hex digits: the sha256 of the canonical JSON of :meth:`science`."""
         return run_id_of(self.science())
+
+    @property
+    def all_trackers(self) -> list[str]:
+        """The names of the run's trackers, each once."""
+        return list(dict.fromkeys((["wandb"] if self.wandb else []) + self.trackers))
 
     @property
     def noise_key(self) -> int:

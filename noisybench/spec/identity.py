@@ -19,20 +19,30 @@ ENVIRONMENT_FIELDS = {
     "checkpoint_steps",
     "checkpoint_minutes",
     "wandb",
+    "trackers",
     "sync_batchnorm",
 }
 
 
 # Added when run ids were in use: left out of them at this value, so that no earlier id moves. A configuration without
 # one of them was run as this value says.
-LATER_FIELDS = {"mixed_precision": "no", "channels_last": False, "track": STANDARD, "schedule": {"warmup": 0}}
+LATER_FIELDS = {
+    "mixed_precision": "no",
+    "channels_last": False,
+    "track": STANDARD,
+    "schedule": {"warmup": 0, "settings": {}},
+    # Since each augmentation draws under its own key, a run with any augmentation has draws = 2, and so another id
+    # than the same run had before; one without any keeps its id.
+    "augment": {"extra": {}, "draws": None},
+}
 
 
 LATER_SETTINGS = {"mslg": {"meta_every": 1}}  # of methods
 
 
 def _later(config: dict[str, Any]) -> dict[str, Any]:
-    return {**LATER_FIELDS, "settings": LATER_SETTINGS.get(str(config.get("method")), {})}
+    settings = LATER_SETTINGS.get(str(config.get("method")))
+    return LATER_FIELDS if settings is None else {**LATER_FIELDS, "settings": settings}
 
 
 def with_later_fields(config: dict[str, Any]) -> dict[str, Any]:
@@ -49,10 +59,10 @@ def science(config: dict[str, Any]) -> dict[str, Any]:
 def _without_later(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
     kept = {}
     for name, value in values.items():
-        if isinstance(value, dict) and isinstance(later.get(name), dict):
-            kept[name] = _without_later(value, later[name])
-        elif name not in later or value != later[name]:
-            kept[name] = value
+        if name in later and value == later[name]:
+            continue
+        of_table = isinstance(value, dict) and isinstance(later.get(name), dict)
+        kept[name] = _without_later(value, later[name]) if of_table else value
     return kept
 
 

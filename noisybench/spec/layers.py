@@ -9,21 +9,22 @@ the command line: a ``--config`` file, then options). Python and the command lin
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from noisybench.core.errors import UserError, unknown_name
+from noisybench.core.errors import UserError
 from noisybench.core.files import file_sha256
 from noisybench.core.nested import merge
 from noisybench.spec import checked_labels, registry
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.config import ResolvedConfig, RunConfig
+from noisybench.spec.extension_settings import augmentation_settings, schedule_settings
 from noisybench.spec.invalid import as_user_error
 from noisybench.spec.method_settings import method_settings
+from noisybench.spec.schedule import learning_rate
 from noisybench.spec.track import STANDARD, TRACKS, Length, scaled
 
 HASHES = {"noise_file_sha256", "clean_labels_sha256"}
@@ -50,9 +51,13 @@ def resolve(config: RunConfig) -> ResolvedConfig:
         # Of labels as shipped it is what the card expects; of a file, what the file will show.
         values["noise_rate"] = (dataset_card.noise_rate or 0.0) if noise == "none" else 0.0
     resolved = _validated(values)
-    settings = _all_settings(config.method, resolved.settings)
+    filled = {
+        "settings": _all_settings(config.method, resolved.settings),
+        "augment": {**resolved.augment.model_dump(), "extra": augmentation_settings(resolved.augment.extra)},
+        "schedule": {**resolved.schedule.model_dump(), "settings": schedule_settings(resolved.schedule)},
+    }
     # From all of its values, so that every key counts as set: a table taken from the result is a whole one.
-    resolved = _validated(resolved.model_dump() | {"settings": settings})
+    resolved = _validated(resolved.model_dump() | filled)
     _check_that_it_fits(resolved, dataset_card.labels)
     return resolved
 
@@ -84,10 +89,7 @@ def noise_kind(name: str) -> Any:
     Raises:
         UserError: there is none.
     """
-    kinds = importlib.import_module("noisybench.noise").NOISES
-    if name not in kinds:
-        raise unknown_name("noise", name, kinds)
-    return kinds[name]
+    return registry.load("noise", name)
 
 
 def _what_is_set(config: RunConfig) -> dict[str, Any]:
@@ -252,6 +254,10 @@ def _check_that_it_fits(config: ResolvedConfig, labels: str) -> None:
         raise UserError(f"noise {config.noise!r} reads a file: give --noise {config.noise}:FILE ({kind.file})")
     if kind.file is None and config.noise_file is not None:
         raise UserError(f"noise_file {config.noise_file}: noise {config.noise!r} reads no file; leave it out")
+    for tracker in config.all_trackers:
+        registry.find("tracker", tracker)
+    for epoch in (0, config.epochs - 1):  # a schedule that cannot be computed is found before a run begins
+        learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
     if config.mixed_precision == "bf16" and config.precision == "float64":
         raise UserError("mixed_precision bf16 is for precision float32, not float64")
     if config.optimizer.nesterov and config.optimizer.name != "sgd":

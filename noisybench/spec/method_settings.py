@@ -8,11 +8,10 @@ names (``noisybench check`` looks).
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 
 from noisybench.core.errors import UserError
-from noisybench.spec import registry
+from noisybench.spec import extensions, registry
 from noisybench.spec.values import Settings
 
 SETTINGS_GROUP = "noisybench.settings"
@@ -24,23 +23,18 @@ def method_settings(method: str) -> type[Settings]:
     Raises:
         UserError: there is no such method, or it or its settings cannot be imported.
     """
-    registered = [entry for entry in registry.method_entry_points().values() if method in (entry.name, entry.value)]
+    registered = [entry for entry in extensions.entries("method").values() if method in (entry.name, entry.value)]
     if registered:
-        entry = settings_entry_points().get((registered[0].name, _package(registered[0])))
+        entry = settings_entry_points().get((registered[0].name, extensions.package_of(registered[0])))
         if entry is not None:
             return _load(method, entry)
     return registry.load_method(method).Settings
 
 
-@functools.cache
-def settings_entry_points() -> dict[tuple[str, str | None], importlib.metadata.EntryPoint]:
+def settings_entry_points() -> dict[tuple[str, str], importlib.metadata.EntryPoint]:
     """What is registered in the group, by the method's name and the package: no other package's word counts."""
-    entries = importlib.metadata.entry_points(group=SETTINGS_GROUP)
-    return {(entry.name, _package(entry)): entry for entry in entries}
-
-
-def _package(entry: importlib.metadata.EntryPoint) -> str | None:
-    return entry.dist.name if entry.dist else None
+    found, _ = extensions.entries_of(SETTINGS_GROUP)
+    return {(entry.name, extensions.package_of(entry)): entry for entry in found}
 
 
 def _load(method: str, entry: importlib.metadata.EntryPoint) -> type[Settings]:

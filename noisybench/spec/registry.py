@@ -1,31 +1,112 @@
-"""Names: methods through the entry-point group ``noisybench.methods``, cards as TOML files.
+"""Everything by its name: extensions through entry points, cards as TOML files.
 
-Built-in methods are registered by the very entry points that a third party uses. Nothing is imported before it
-is asked for: listing names needs no torch. A third-party package ships cards by naming a package of TOML files in
-the entry-point group ``noisybench.cards``; that package holds ``methods/NAME.toml`` and so on, as ``registry/``
-does here.
+``extensions.py`` says what can be added from outside and how it is found. A third-party package ships cards by naming
+a package of TOML files in the entry-point group ``noisybench.cards``; that package holds ``methods/NAME.toml``,
+``datasets/NAME.toml`` and ``benchmarks/NAME.toml``, as ``registry/`` does here. What is broken disables itself alone.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import importlib.resources
 import tomllib
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from noisybench.core.errors import UserError, unknown_name
+from noisybench.core.errors import UserError, one_line, unknown_name
+from noisybench.spec import extensions
 from noisybench.spec.cards import BenchmarkCard, Card, DatasetCard, MethodCard
+from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, disabled, find, load, names
 from noisybench.spec.user_images import is_own, own_card
 
-METHODS_GROUP = "noisybench.methods"
 CARDS_GROUP = "noisybench.cards"
 
 AnyCard = TypeVar("AnyCard", bound=Card)
+
+__all__ = [
+    "Broken",
+    "benchmark_card",
+    "broken",
+    "builtin_cards",
+    "card_names",
+    "dataset_card",
+    "disabled",
+    "find",
+    "forget",
+    "load",
+    "load_method",
+    "method_card",
+    "method_entry_points",
+    "method_names",
+    "names",
+    "parse_card",
+    "usable_names",
+]
+
+
+def method_entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    """The entry point of every registered method, by name."""
+    return extensions.entries("method")
+
+
+def method_names() -> list[str]:
+    """The names of all registered methods, sorted."""
+    return names("method")
+
+
+def load_method(name: str) -> Any:
+    """The class of a method, by its registered name or as ``package.module:Class``.
+
+    Raises:
+        UserError: the name is not registered, or its module cannot be imported.
+    """
+    return extensions.import_target("method", name, name) if ":" in name else load("method", name)
+
+
+def broken(kind: str) -> list[Broken]:
+    """What cannot be used of a kind of extension, or of cards (``"dataset"``, ``"benchmark"``); cards that belong to
+    extensions count with them. To find out, extensions of other packages are imported."""
+    of_extensions = extensions.broken(kind) if kind in extensions.KINDS else []
+    of_cards = _broken_cards(f"{kind}s") if f"{kind}s" in CARDS else []
+    return sorted({*of_extensions, *of_cards})
+
+
+def usable_names(kind: str) -> list[str]:
+    """The names of all extensions of a kind that can be loaded (and have no broken card), sorted.
+
+    noisybench's own are taken to be whole; those of other packages are imported.
+    """
+    return [name for name in names(kind) if extensions.is_own(extensions.entries(kind)[name]) or _works(kind, name)]
+
+
+def _works(kind: str, name: str) -> bool:
+    try:
+        load(kind, name)
+        if kind == "method":
+            method_card(name)
+    except UserError:
+        return False
+    return True
+
+
+def forget() -> None:
+    """Look anew when next asked: packages were installed or removed since."""
+    extensions.forget()
+    for cached in (_found_cards, _broken_cards, method_card, _dataset_card, benchmark_card):
+        cached.cache_clear()
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """Where a card is, and the package that brought it."""
+
+    file: Traversable
+    package: str
 
 
 def builtin_cards() -> Path:
@@ -36,114 +117,113 @@ def builtin_cards() -> Path:
 
 
 @functools.cache
-def method_entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    """Every registered method by name. Two packages that register one name are an error that names both."""
-    found: dict[str, importlib.metadata.EntryPoint] = {}
-    for entry in importlib.metadata.entry_points(group=METHODS_GROUP):
-        other = found.get(entry.name)
-        if other is not None and other.value != entry.value:
-            raise UserError(
-                f"two methods are registered under the name {entry.name!r}: "
-                f"{_origin(other)} and {_origin(entry)}; rename one of them or uninstall its package"
-            )
-        found[entry.name] = entry
-    return found
-
-
-def _origin(entry: importlib.metadata.EntryPoint) -> str:
-    return f"{entry.value} of {entry.dist.name}" if entry.dist else entry.value
-
-
-def method_names() -> list[str]:
-    """The names of all registered methods, sorted."""
-    return sorted(method_entry_points())
-
-
-def load_method(name: str) -> Any:
-    """The class of a method, by its registered name or as ``package.module:Class``.
-
-    Raises:
-        UserError: the name is not registered, or its module cannot be imported.
-    """
-    if ":" in name:
-        return _import_class(name, name)
-    entries = method_entry_points()
-    if name not in entries:
-        raise unknown_name("method", name, entries)
-    return _import_class(name, entries[name].value)
-
-
-def _import_class(name: str, target: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # importing somebody's module may raise anything
-        raise UserError(f"method {name!r} cannot be imported from {target}: {type(error).__name__}: {error}") from error
-    base = importlib.import_module("noisybench.methods.base").Method
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise UserError(f"method {name!r}: {target} is not a subclass of noisybench.methods.Method")
-    return found
+def _found_cards(folder: str) -> tuple[dict[str, CardFile], dict[str, list[Broken]], list[Broken]]:
+    """Card files of one folder ("methods", "datasets", "benchmarks") by name, from all packages; the names that
+    cannot be used; and the packages whose cards cannot be listed."""
+    by_name: dict[str, list[CardFile]] = {}
+    points, unreadable = extensions.entries_of(CARDS_GROUP)
+    for file in (builtin_cards() / folder).iterdir():
+        by_name[file.name] = [CardFile(file, OWN_PACKAGE)]
+    for entry in points:
+        package = extensions.package_of(entry)
+        try:
+            of_kind = importlib.resources.files(entry.value) / folder
+            listed = list(of_kind.iterdir()) if of_kind.is_dir() else []
+        except (Exception, SystemExit) as error:  # somebody's package is imported to find its files
+            reason = f"its cards in {entry.value} cannot be found: {type(error).__name__}: {one_line(error)}"
+            unreadable.append(Broken(entry.name, package, reason))
+            continue
+        for file in listed:
+            if file not in (known.file for known in by_name.get(file.name, [])):
+                by_name.setdefault(file.name, []).append(CardFile(file, package))
+    usable: dict[str, CardFile] = {}
+    disabled: dict[str, list[Broken]] = {}
+    for file_name, several in by_name.items():
+        if not file_name.endswith(".toml"):
+            continue
+        name = file_name.removesuffix(".toml")
+        if not NAME.fullmatch(name):
+            reason = f"the name {name!r} of a card cannot be used: {NAME_RULE}"
+            disabled[name] = [Broken(name, each.package, reason) for each in several]
+        elif len(several) == 1:
+            (usable[name],) = several
+        elif several[0].package == OWN_PACKAGE:
+            usable[name] = several[0]
+            reason = f"noisybench has a card {folder}/{file_name} of its own: rename this one"
+            disabled[name] = [Broken(name, each.package, reason) for each in several[1:]]
+        else:
+            both = " and ".join(sorted(f"{each.file} of {each.package}" for each in several))
+            reason = f"two cards of kind {folder} have the name {name!r}: {both}; rename one or uninstall its package"
+            disabled[name] = [Broken(name, each.package, reason) for each in several]
+    return usable, disabled, unreadable
 
 
 @functools.cache
-def _card_files(kind: str) -> dict[str, object]:
-    """Card files of one kind ("methods", "datasets", "benchmarks") by name, from all sources."""
-    folders = [builtin_cards()]
-    for entry in importlib.metadata.entry_points(group=CARDS_GROUP):
-        try:
-            folders.append(importlib.resources.files(entry.value))
-        except ImportError as error:
-            raise UserError(f"cards of {_origin(entry)} cannot be found: {error}") from error
-    found: dict[str, object] = {}
-    for folder in folders:
-        of_kind = folder / kind
-        if not of_kind.is_dir():
-            continue
-        for file in of_kind.iterdir():
-            if not file.name.endswith(".toml"):
-                continue
-            name = file.name.removesuffix(".toml")
-            if name in found:
-                raise UserError(f"two cards of kind {kind} have the name {name!r}: {found[name]} and {file}")
-            found[name] = file
-    return found
+def _broken_cards(folder: str) -> list[Broken]:
+    usable, disabled, unreadable = _found_cards(folder)
+    wrong = [one for several in disabled.values() for one in several]
+    for name, card in usable.items():
+        if card.package != OWN_PACKAGE:  # noisybench's own are taken to be right
+            try:
+                parse_card(card.file, CARDS[folder])
+            except UserError as error:
+                wrong.append(Broken(name, card.package, str(error)))
+    return [*sorted(wrong), *unreadable]
 
 
-def card_names(kind: str) -> list[str]:
-    """The names of all cards of one kind, sorted."""
-    return sorted(_card_files(kind))
+def card_names(folder: str) -> list[str]:
+    """The names of all cards of one folder ("methods", "datasets", "benchmarks") that can be used, sorted."""
+    refused = {(one.name, one.origin) for one in _broken_cards(folder)}
+    return sorted(name for name, card in _found_cards(folder)[0].items() if (name, card.package) not in refused)
 
 
-def _load_card(kind: str, name: str, model: type[AnyCard]) -> AnyCard:
-    files = _card_files(kind)
-    if name not in files:
-        raise unknown_name(kind.removesuffix("s"), name, files)
-    return parse_card(files[name], model)
+def _load_card(folder: str, name: str, model: type[AnyCard]) -> AnyCard:
+    usable, disabled, _ = _found_cards(folder)
+    if name in usable:
+        return parse_card(usable[name].file, model)
+    if name in disabled:
+        raise UserError(disabled[name][0].reason)
+    raise unknown_name(folder.removesuffix("s"), name, usable)
 
 
-def parse_card(file, model: type[AnyCard]) -> AnyCard:
+def parse_card(file: Traversable, model: type[AnyCard]) -> AnyCard:
     """Read and validate one card file.
 
     Raises:
         UserError: the file is no TOML, or a key of it is unknown, missing or of a wrong type.
     """
+    name = file.name.removesuffix(".toml")
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         if "base" in content:
-            content = _over_base(content)
-        return model.model_validate({"name": file.name.removesuffix(".toml"), **content})
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"card {file} is not valid TOML: {error}") from error
+            content = _over_base(name, content)
+        if content.get("name", name) != name:
+            raise UserError(f"card {file}: name: {content['name']!r} is not the file's name")
+        return model.model_validate({**content, "name": name})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"card {file} is not valid TOML: {one_line(error)}") from error
+    except OSError as error:
+        raise UserError(f"card {file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"card {file}: {place}: {first['msg']}") from error
+        raise UserError(f"card {file}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def _over_base(content: dict) -> dict:
-    """A dataset card's content over that of its base; tables are merged key by key."""
-    base = dataset_card(content["base"]).model_dump(exclude_unset=True, exclude={"name"})
-    tables = {key: base[key] | value for key, value in content.items() if isinstance(value, dict) and key in base}
+def _over_base(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    """A dataset card's content over that of its base, which has none; tables are merged key by key."""
+    named = content["base"]
+    if not isinstance(named, str):
+        return content  # refused with the other values
+    known = _found_cards("datasets")[0].get(named)
+    if known is not None and "base" in tomllib.loads(known.file.read_text(encoding="utf-8")):
+        raise UserError(f"card {name!r}: base {named!r} has a base itself; name that one")
+    base = _dataset_card(named).model_dump(exclude_unset=True, exclude={"name"})
+    tables = {
+        key: base[key] | value
+        for key, value in content.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
     return base | content | tables
 
 
@@ -157,10 +237,11 @@ def method_card(name: str) -> MethodCard:
         registered = [entry.name for entry in method_entry_points().values() if entry.value == name]
         if registered:
             return method_card(registered[0])
-    if name not in _card_files("methods"):
+    usable, disabled, _ = _found_cards("methods")
+    if name not in usable and name not in disabled:
         if name in method_entry_points() or ":" in name:
             return MethodCard(name=name, title=name)
-        raise unknown_name("method", name, method_entry_points())
+        load("method", name)  # says what is wrong with the name
     return _load_card("methods", name, MethodCard)
 
 
@@ -178,3 +259,6 @@ def dataset_card(name: str) -> DatasetCard:
 def benchmark_card(name: str) -> BenchmarkCard:
     """The card of a benchmark (a board)."""
     return _load_card("benchmarks", name, BenchmarkCard)
+
+
+CARDS: dict[str, type[Card]] = {"methods": MethodCard, "datasets": DatasetCard, "benchmarks": BenchmarkCard}

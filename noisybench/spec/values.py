@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,12 +41,13 @@ class OptimizerConfig(Strict, frozen=True):
 class ScheduleConfig(Strict, frozen=True):
     """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
 
-    name: Literal["constant", "steps", "cosine", "cosine-restarts", "linear", "triangular"] = "cosine"
+    name: str = Field(default="cosine", description="a name from `noisybench schedules`")
     steps: list[tuple[int, Positive]] = Field(default=[], description="steps: pairs (first epoch, learning rate)")
     start: int = Field(default=0, ge=0, description="linear: the epoch from which the rate falls to 0")
     period: int = Field(default=10, ge=1, description="cosine-restarts: epochs of one cycle")
     floor: NonNegative = Field(default=0.0, description="cosine, cosine-restarts: the lowest rate")
     warmup: int = Field(default=0, ge=0, description="triangular: the epoch at lr; up to it the rate rises, then falls")
+    settings: dict[str, Any] = Field(default={}, description="what a schedule of another package takes, by name")
 
     @model_validator(mode="after")
     def _steps_are_ordered(self) -> Self:
@@ -63,3 +64,17 @@ class AugmentConfig(Strict, frozen=True):
     horizontal_flip: bool = False
     vertical_flip: bool = False
     meta_set: bool = Field(default=True, description="augment the meta set's images too")
+    extra: dict[str, dict[str, Any]] = Field(
+        default={}, description="further augmentations by name, each with its settings; applied last, in order of name"
+    )
+    draws: Literal[2] | None = Field(
+        default=None,
+        description="always found anew; 2: each augmentation draws under its own key; None: nothing is augmented, or, "
+        "in records of release 0.1, all drew from one table",
+    )
+
+    @model_validator(mode="after")
+    def _draws_are_those_of_this_release(self):
+        on = self.crop_padding or self.horizontal_flip or self.vertical_flip or self.extra
+        object.__setattr__(self, "draws", 2 if on else None)
+        return self

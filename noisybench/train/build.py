@@ -15,6 +15,7 @@ from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
 from noisybench.models import create_network
 from noisybench.models.sync_batchnorm import synchronize_batchnorm
+from noisybench.noise import traits_of
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
@@ -101,6 +102,7 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
         priors={
             "noise_rate": data.noise_rate,
             "noise_kind": data.noise.kind,
+            "noise_traits": traits_of(data.noise.kind),
             "transition_matrix": torch.from_numpy(matrix) if matrix is not None else None,
         },
     )

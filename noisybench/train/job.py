@@ -28,7 +28,7 @@ from noisybench.train.prepare import RunData, prepare
 from noisybench.train.progress import Progress
 from noisybench.train.result import make_record
 from noisybench.train.session import Session, Step
-from noisybench.train.trackers import Tracker
+from noisybench.train.trackers import Results, TrackedRun, Trackers
 
 
 def default_output(config: ResolvedConfig) -> Path:
@@ -54,7 +54,7 @@ class Job:
         self._output = OutputFolder(config.output or default_output(config))
         self._data: RunData | None = None
         self._session: Session | None = None
-        self._tracker: Tracker | None = None
+        self._trackers: Trackers | None = None
         self.finished: RunRecord | None = None
 
     def __enter__(self) -> Job:
@@ -62,10 +62,8 @@ class Job:
             self._signals = stack.enter_context(StopSignals())
             stack.enter_context(watched())
             stack.enter_context(contextlib.closing(self._output))
-            self._accelerator = make_accelerator(
-                mixed_precision=self._config.mixed_precision, log_with="wandb" if self._config.wandb else None
-            )
-            world, device = World(self._accelerator), self._accelerator.device
+            accelerator = make_accelerator(mixed_precision=self._config.mixed_precision)
+            world, device = World(accelerator), accelerator.device
             self._place = Place(world, device, getattr(torch, self._config.precision))
             if not world.is_main:
                 self._progress = Progress()
@@ -112,6 +110,7 @@ class Job:
         """
         config, world, output = self._config, self._place.world, self._output
         with world.together():
+            trackers = Trackers(config.all_trackers if world.is_main else [], self._progress.say)
             self._data = data = prepare(config)
         world.same("dataset or noise", data.dataset.fingerprint() + data.noise.sha256)
         try:
@@ -131,7 +130,8 @@ class Job:
         if self._resume:
             self._go_on()
         self._signals.defer()
-        self._tracker = Tracker(self._accelerator, config, output.path, self._progress)
+        self._trackers = trackers
+        trackers.start(TrackedRun(config, output.path))
         return session
 
     def _start(self) -> None:
@@ -174,7 +174,7 @@ class Job:
         session, world = self._session, self._place.world
         if world.size > 1:
             self._compare_weights()
-        self._tracker.log(row, step=session.past.step)
+        self._trackers.log(row, step=session.past.step)
         if world.is_main:
             self._output.write_metrics(session.past.curves)
         self._checkpoints.save(session)
@@ -205,7 +205,7 @@ class Job:
                 output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
             output.write_result(result)
         estimated = None if estimate is None else estimate.soft_labels.argmax(1).cpu().numpy()
-        self._tracker.finish(result, data.noise, data.given_labels, estimated)
+        self._trackers.finish(Results(result, data.noise, data.given_labels, estimated))
         self._place.world.wait()
         self._progress.finish(result, output.path)
         return result
@@ -218,11 +218,11 @@ class Job:
         return earlier + time.perf_counter() - self._started
 
     def _report(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        """Record a method's failure; end the tracker of a run that was stopped."""
+        """Record a method's failure; end the trackers of a run that was stopped."""
         if isinstance(error, MethodError) and self._data is not None and self._place.world.is_main:
             self._output.write_result(self._record(str(error)))
-        if isinstance(error, RunStopped) and self._tracker is not None:
-            self._tracker.close()
+        if isinstance(error, RunStopped) and self._trackers is not None:
+            self._trackers.close()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import largest_remainder, stratified_draw
 from noisybench.data import Images, split
-from noisybench.data.augment import Augmenter, Normalizer, crop
+from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import BatchOrder, Endless, Pass, Stream, TrainLoader
 from noisybench.spec.values import AugmentConfig
 
@@ -75,21 +75,6 @@ def test_stratified_draw_keeps_proportions():
     labels = np.repeat(np.arange(4), [10, 20, 30, 40])
     rows = stratified_draw(labels, 50, np.random.default_rng(0))
     assert sizes(labels, rows) == [5, 10, 15, 20] and len(set(rows.tolist())) == 50
-
-
-def test_crop_is_pad_and_crop():
-    images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8)
-    fractions = torch.tensor([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
-    found = crop(images, 2, fractions, fractions.flip(0))
-    for i, image in enumerate(images):
-        top, left = int(fractions[i] * 5), int(fractions.flip(0)[i] * 5)
-        expected = transforms.crop(transforms.pad(image, [2]), top, left, 8, 8)
-        assert torch.equal(found[i], expected)
-    mirrored, upside_down = fractions < 0.4, fractions > 0.2
-    flipped = crop(images, 2, fractions, fractions.flip(0), mirrored=mirrored, upside_down=upside_down)
-    for i, image in enumerate(found):
-        image = image.flip(2) if mirrored[i] else image
-        assert torch.equal(flipped[i], image.flip(1) if upside_down[i] else image)
 
 
 def test_normalizer_is_mean_and_standard_deviation():
@@ -159,8 +144,14 @@ def test_skipping_batches_leaves_the_rest_as_they_were():
 
 
 def test_processes_share_a_batch_without_loss_or_repeat():
-    whole = list(loader().batches(Pass(), epoch=1, number=0, first_step=0))
-    parts = [list(loader(process(r, 2)).batches(Pass(), epoch=1, number=0, first_step=0)) for r in (0, 1)]
+    augment = AugmentConfig(crop_padding=1, horizontal_flip=True, vertical_flip=True)
+
+    def batches(world=None):
+        both = (stream(size, Augmenter(augment, size, 0, "augment", CPU)) for size in (23, 7))
+        made = TrainLoader(*both, BatchOrder(5, seed=1, shuffled=True), views=2, world=world or process(0, 1))
+        return list(made.batches(Pass(), epoch=1, number=0, first_step=0))
+
+    whole, parts = batches(), [batches(process(rank, 2)) for rank in (0, 1)]
     for number, batch in enumerate(whole):
         for name in ("index", "images", "labels", "meta_images", "meta_labels"):
             both = torch.cat([getattr(part[number], name) for part in parts])

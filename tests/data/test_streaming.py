@@ -9,13 +9,17 @@ import trees
 from accelerate import Accelerator
 
 from noisybench.data import load_dataset
-from noisybench.data.augment import strengthen
+from noisybench.data.augment import Augmenter
 from noisybench.data.loader import BatchOrder, Pass, TrainLoader
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
 from noisybench.spec.layers import resolve
+from noisybench.spec.values import AugmentConfig
 from noisybench.train.prepare import prepare, streams
+
+EVERYTHING = {"crop_padding": 2, "horizontal_flip": True, "vertical_flip": True, "meta_set": True}
+EVERYTHING["extra"] = {"randaugment": {"operations": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def config(root, **given):
 
 def all_batches(root, **given):
     """Two epochs' batches: two views (weak and strong), a meta batch each, and a paired batch."""
-    settings = config(root, batch_size=16, augment={"crop_padding": 2, "horizontal_flip": True}, **given)
+    settings = config(root, batch_size=16, augment=EVERYTHING, **given)
     data = prepare(settings)
     sets = streams(settings, data, torch.device("cpu"), torch.float32)
     order = BatchOrder(16, seed=3, shuffled=True)
@@ -115,7 +119,8 @@ def test_streaming_leaves_the_global_generator_alone(root):
 def test_strong_views_are_a_function_of_the_sample():
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8))
     sample = torch.arange(10, 16)
-    whole = strengthen(images, sample, (0, "p", 1))
-    assert torch.equal(whole[[4, 2]], strengthen(images[[4, 2]], sample[[4, 2]], (0, "p", 1)))
-    assert not torch.equal(whole, strengthen(images, sample, (0, "p", 2)))
+    augment = Augmenter(AugmentConfig(), 16, 0, "p", torch.device("cpu"))
+    whole = augment(images, sample, (1,), "strong")
+    assert torch.equal(whole[[4, 2]], augment(images[[4, 2]], sample[[4, 2]], (1,), "strong"))
+    assert not torch.equal(whole, augment(images, sample, (2,), "strong"))
     assert not torch.equal(whole, images)

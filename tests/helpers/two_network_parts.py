@@ -8,6 +8,7 @@ from torch import nn
 from noisybench.data.loader import Batch
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
+from noisybench.noise import traits_of
 from noisybench.spec.values import OptimizerConfig
 
 SIDE, CLASSES = 2, 3
@@ -68,7 +69,7 @@ def make_method(method_class, images, labels, *, optimizer=None, noise="symmetri
         world=world,
         train=Images(images),
         initialise=linear_network,
-        priors={"noise_kind": noise, "noise_rate": rate},
+        priors={"noise_kind": noise, "noise_traits": noise and traits_of(noise), "noise_rate": rate},
     )
     return method_class(method_class.Settings(**settings), context)
 

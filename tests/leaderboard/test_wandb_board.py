@@ -20,7 +20,7 @@ from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.validate import read_record
 from noisybench.leaderboard.wandb import pull, push
 from noisybench.train.progress import Progress
-from noisybench.train.trackers import label_histogram
+from noisybench.train.wandb_tracker import label_histogram
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from two_network_parts import Images, make_data, make_method, weights_of
 from noisybench.data.loader import Batch
 from noisybench.methods.dividemix import DivideMix, NoiseChoice, authors_choice, negative_entropy, prior_penalty
 from noisybench.methods.loss_mixture import clean_probability
+from noisybench.noise import traits_of
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ from noisybench.methods.loss_mixture import clean_probability
     ],
 )
 def test_the_authors_settings_for_the_noise(kind, rate, classes, expected):
-    assert authors_choice(kind, rate, classes) == expected
+    assert authors_choice(traits_of(kind).symmetric, rate, classes) == expected
 
 
 def test_given_settings_win_over_the_rule():

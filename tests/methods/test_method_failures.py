@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 
 import pytest
@@ -93,37 +92,6 @@ def test_a_module_that_does_not_import_is_one_line(cli, tmp_path, monkeypatch):
 
 def test_the_defaults_of_a_method_are_in_the_configuration():
     assert resolve(RunConfig(method="broken_methods:NeverLeavesWarmUp")).settings == {"warmup_epochs": 10}
-
-
-@pytest.fixture
-def two_distributions(tmp_path, monkeypatch):
-    """Two installed packages that both register a method ``mixer``, and no cache of what was there before."""
-    for package in ("left", "right"):
-        info = tmp_path / f"noisy_{package}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: noisy-{package}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[noisybench.methods]\nmixer = noisy_{package}:Mixer\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    registry.method_entry_points.cache_clear()
-    yield
-    registry.method_entry_points.cache_clear()
-
-
-@pytest.mark.parametrize("arguments", [("methods",), ("run", "--method", "mixer"), ("check", "--all")])
-def test_a_name_registered_twice_is_refused(cli, two_distributions, arguments):
-    code, _, err = cli(*arguments)
-    assert code == 2 and err.count("\n") == 1
-    assert "two methods are registered under the name 'mixer'" in err
-    assert "noisy_left:Mixer of noisy-left" in err and "noisy_right:Mixer of noisy-right" in err
-
-
-def test_the_same_class_registered_twice_is_the_same_method(two_distributions, tmp_path):
-    """An editable install beside a wheel of the same package is one method."""
-    (tmp_path / "noisy_right-1.0.dist-info" / "entry_points.txt").write_text(
-        "[noisybench.methods]\nmixer = noisy_left:Mixer\n"
-    )
-    assert registry.method_entry_points()["mixer"].value == "noisy_left:Mixer"
 
 
 def test_state_without_a_place_is_refused(tmp_path):

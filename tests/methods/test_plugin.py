@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from plugins import Place
 
 from noisybench.skeleton.write import FILES
 from noisybench.spec.record import RunRecord
 
 ROOT = Path(__file__).parents[2]
-
-
-class Place:
-    """A working directory and a folder that packages are installed into."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.target = folder, folder / "site"
-        self.folder.mkdir(exist_ok=True)
-        paths = [str(self.target), os.environ.get("PYTHONPATH", "")]
-        self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
-
-    def python(self, *arguments: str | Path) -> subprocess.CompletedProcess:
-        command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-
-    def install(self, package: Path) -> None:
-        # Without a network: the build backend is the one of the dev extra.
-        offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check")
-        done = self.python("-m", "pip", "install", *offline, "--target", self.target, package)
-        assert done.returncode == 0, done.stderr
-
-    def run(self, command: str) -> str:
-        """Run a command of the documentation; its output."""
-        program, *arguments = shlex.split(command)
-        if program == "pip":
-            self.install(self.folder / arguments[-1])
-            return ""
-        done = self.python("-m", program, *arguments)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout
 
 
 def documented_commands() -> list[str]:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from noisybench.methods.small_loss import (
-    expected_wrong_share,
     forget_rate,
     forget_rate_exponent_on_tau,
     num_kept,
@@ -74,8 +73,3 @@ def test_only_candidates_are_chosen():
     assert small_loss_weights(losses, 0.5, candidates).tolist() == [0.0, 0.0, 1.0, 0.0]
     assert small_loss_weights(losses, 0.9, candidates).tolist() == [0.5, 0.0, 0.5, 0.0]
     assert small_loss_weights(losses, 0.5, torch.zeros(4, dtype=torch.bool)).tolist() == [0.0] * 4
-
-
-def test_asymmetric_noise_counts_half():
-    assert expected_wrong_share(0.4, "asymmetric") == 0.2
-    assert expected_wrong_share(0.4, "pair-flip") == expected_wrong_share(0.4, "symmetric") == 0.4

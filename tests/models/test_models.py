@@ -7,7 +7,8 @@ import timm
 import torch
 
 from noisybench.core.errors import UserError
-from noisybench.models import OWN_MODELS, create_network
+from noisybench.models import create_network
+from noisybench.spec import registry
 
 
 def make(name, size=32, channels=3, **changes):
@@ -27,7 +28,7 @@ def test_parameter_counts(name, parameters):
     assert sum(p.numel() for p in make(name).parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", sorted(OWN_MODELS))
+@pytest.mark.parametrize("name", registry.names("model"))
 def test_own_models_take_small_grey_images_and_name_their_classifier(name):
     network = make(name, size=8, channels=1).eval()
     images = torch.randn(2, 1, 8, 8)
@@ -55,7 +56,7 @@ def test_initial_weights_are_keyed_and_leave_the_global_generator_alone():
 
 
 def test_timm_knows_them():
-    assert set(OWN_MODELS) == {name for name in timm.list_models("noisybench_*")}
+    assert registry.names("model") == sorted(timm.list_models("noisybench_*"))
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224"])

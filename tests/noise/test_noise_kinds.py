@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from noisybench.core.errors import UserError
-from noisybench.noise import NOISES, NoiseArtifact, NoiseRequest, make_noise
+from noisybench.noise import NoiseArtifact, NoiseRequest, NoiseTraits, make_noise, traits_of
 from noisybench.spec import registry
 
 LABELS = np.repeat(np.arange(10), [100, 100, 100, 90, 110, 73, 127, 100, 100, 100])
@@ -58,9 +58,17 @@ def test_asymmetric_follows_the_card():
 
 
 def test_no_noise_and_rate_zero_leave_labels_alone():
-    for kind in NOISES:
-        if kind in ("none", "symmetric", "symmetric-inclusive", "asymmetric", "pair-flip"):
-            assert (make_noise(kind, request(0.0)).noisy == LABELS).all()
+    for kind in ("none", "symmetric", "symmetric-inclusive", "asymmetric", "pair-flip"):
+        assert (make_noise(kind, request(0.0)).noisy == LABELS).all()
+
+
+def test_what_methods_may_know_of_each_noise():
+    """Symmetric noise and none are spread evenly; half of the rate is wrong where half of the classes stay clean."""
+    even = {"none", "symmetric", "symmetric-inclusive"}
+    for kind in registry.names("noise"):
+        halved = 0.5 if kind == "asymmetric" else 1.0
+        assert traits_of(kind) == NoiseTraits(wrong_per_rate=halved, symmetric=kind in even), kind
+    assert traits_of("imported") == traits_of("of a package that is gone") == NoiseTraits(1.0, False)
 
 
 def test_draws_are_keyed_and_touch_no_global_generator():

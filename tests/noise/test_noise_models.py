@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noisybench.core.errors import UserError
-from noisybench.noise import NOISES, NoiseRequest, make_noise
+from noisybench.noise import NoiseRequest, make_noise
 from noisybench.noise.by_class import next_in_superclass
 from noisybench.noise.feature_dependent import flip_by_predictions
 from noisybench.noise.instance_dependent import draw, instance_transitions
@@ -275,7 +275,8 @@ def test_no_global_generator_is_touched(labels, predictions, tmp_path):
     random.seed(5)
     torch.manual_seed(5)
     before = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()
-    for kind, model in NOISES.items():
+    for kind in registry.names("noise"):
+        model = registry.load("noise", kind)
         if kind.startswith("human") or kind == "file":
             continue
         file = None if model.file is None else matrix if kind == "class-dependent" else predictions

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 import pytest
 
 import noisybench
@@ -13,23 +11,7 @@ from noisybench.spec.cards import MethodCard
 from noisybench.spec.layers import recipe_conditions
 
 
-def entry(name, value):
-    return importlib.metadata.EntryPoint(name, value, registry.METHODS_GROUP)
-
-
-def test_two_methods_of_one_name_are_refused(monkeypatch):
-    found = [entry("ce", "noisybench.methods.ce:CrossEntropy"), entry("ce", "other.ce:CrossEntropy")]
-    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: found)
-    registry.method_entry_points.cache_clear()
-    try:
-        with pytest.raises(UserError, match=r"under the name 'ce': noisybench.methods.ce:CrossEntropy and other.ce"):
-            registry.load_method("ce")
-    finally:
-        monkeypatch.undo()
-        registry.method_entry_points.cache_clear()
-
-
-def test_what_cannot_be_imported_is_named(monkeypatch):
+def test_what_cannot_be_imported_is_named():
     with pytest.raises(UserError, match="'no_such_module:X' cannot be imported"):
         registry.load_method("no_such_module:X")
     with pytest.raises(UserError, match="is not a subclass"):

@@ -1,0 +1,38 @@
+"""What an augmentation is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from noisybench.data.augmentations.draws import Draws
+from noisybench.spec.values import Settings
+
+
+class Augmentation(ABC):
+    """One augmentation. Subclass it, and register the class in the entry-point group ``noisybench.augmentations``.
+
+    Users switch it on by ``augment.extra.NAME = { … }``, a table of its settings.
+
+    Class attributes:
+        Settings: its settings, with a default each; a subclass of :class:`noisybench.spec.values.Settings`.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    @abstractmethod
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: N×C×H×W uint8, on the device of the run; may be changed in place.
+            draws: the only source of randomness.
+
+        Returns:
+            N×C×H×W uint8 on the same device.
+        """

@@ -1,0 +1,374 @@
+"""What can be added from outside: seven kinds of extension, each found through an entry-point group of its own.
+
+noisybench's own extensions are registered by the very entry points that a third party uses. Nothing is imported
+before it is asked for, and one that is broken disables itself alone: the others work, and it is named with the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from noisybench.core.errors import UserError, one_line, unknown_name
+
+OWN_PACKAGE = "noisybench"
+
+# Sources of datasets that are no layouts: they read no folder of a user, or not only.
+BUILT_IN = ("digits", "synthetic")
+HUB = "hub"
+
+# One rule for every registered name: it becomes part of commands, configurations and file names.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME_RULE = "a name starts with a letter or digit and holds letters, digits, hyphens, dots and underscores (ASCII)"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of extension.
+
+    Attributes:
+        name: what messages call one, and what the registry is asked for.
+        group: its entry-point group.
+        what: what an entry must be, in words.
+        base: ``module:Class`` of what it must be a subclass or an instance of. It is named, not imported: base classes
+            live above this module. None for functions.
+        subclass: whether a subclass of ``base`` is wanted, else an instance.
+        takes: the arguments that a function is called with, by position.
+        reserved: names that noisybench uses in the same place, for something else.
+        keywords: the arguments that a function must take by name.
+        check_name: ``module:function`` that is asked before an extension of another package is imported whether its
+            name may be; it gives a reason against it, or None.
+    """
+
+    name: str
+    group: str
+    what: str
+    base: str | None = None
+    subclass: bool = False
+    takes: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    check_name: str | None = None
+
+    @property
+    def plural(self) -> str:
+        return f"{self.name}s"
+
+    def reason_against(self, found: object, target: str) -> str | None:
+        """Why an object is no extension of this kind; None if it is one."""
+        if self.base is None:
+            fits = callable(found) and _takes(found, len(self.takes), self.keywords)
+        else:
+            base = _resolve(self.base)
+            fits = isinstance(found, type) and issubclass(found, base) if self.subclass else isinstance(found, base)
+        return None if fits else f"is {target}, which is not {self.what}"
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "method",
+            "noisybench.methods",
+            "a subclass of noisybench.methods.Method",
+            base="noisybench.methods.base:Method",
+            subclass=True,
+        ),
+        Kind(
+            "noise",
+            "noisybench.noises",
+            "an object of noisybench.noise.NoiseKind",
+            base="noisybench.noise.request:NoiseKind",
+        ),
+        Kind(
+            "schedule",
+            "noisybench.schedules",
+            "a function of (base, schedule, epoch, epochs)",
+            takes=("base", "schedule", "epoch", "epochs"),
+        ),
+        Kind(
+            "model",
+            "noisybench.models",
+            "a function that makes a network, as timm's are: (pretrained=False, num_classes=…, in_chans=…, **others)",
+            keywords=("pretrained", "num_classes", "in_chans", "others"),
+            check_name="noisybench.models.create:reason_against_name",
+        ),
+        Kind(
+            "layout",
+            "noisybench.layouts",
+            "a function of (card, root, checked, report)",
+            takes=("card", "root", "checked", "report"),
+            reserved=(*BUILT_IN, HUB),
+        ),
+        Kind(
+            "tracker",
+            "noisybench.trackers",
+            "a subclass of noisybench.train.trackers.Tracker",
+            base="noisybench.train.trackers:Tracker",
+            subclass=True,
+        ),
+        Kind(
+            "augmentation",
+            "noisybench.augmentations",
+            "a subclass of noisybench.data.augmentations.Augmentation",
+            base="noisybench.data.augmentations.base:Augmentation",
+            subclass=True,
+        ),
+    )
+}
+
+
+class Broken(NamedTuple):
+    """An extension or card that cannot be used.
+
+    Attributes:
+        name: as registered.
+        origin: the package that brought it.
+        reason: why, on one line.
+    """
+
+    name: str
+    origin: str
+    reason: str
+
+
+class Unusable(UserError):
+    """An extension was asked for that cannot be used.
+
+    Attributes:
+        reason: why, without its name.
+    """
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is registered in one group.
+
+    Attributes:
+        entries: by name, what may be loaded.
+        disabled: by name, what may not, whatever it holds: its name is no name, or is another's.
+        unreadable: packages whose entry points cannot be read, so that nobody knows what they bring.
+    """
+
+    entries: dict[str, importlib.metadata.EntryPoint]
+    disabled: dict[str, list[Broken]]
+    unreadable: list[Broken]
+
+
+def names(kind: str) -> list[str]:
+    """The names of all registered extensions of a kind, sorted. None of them is imported."""
+    return sorted(entries(kind))
+
+
+def entries(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
+    """Every extension of a kind that may be loaded, by name."""
+    return found_of(KINDS[kind]).entries
+
+
+def find(kind: str, name: str) -> importlib.metadata.EntryPoint:
+    """The entry point of one extension, which is not imported.
+
+    Raises:
+        UserError: nobody has registered the name, or two packages have.
+    """
+    found = found_of(KINDS[kind])
+    if name in found.entries:
+        return found.entries[name]
+    if name in found.disabled:
+        raise UserError(found.disabled[name][0].reason)
+    raise unknown_name(kind, name, found.entries)
+
+
+def load(kind: str, name: str) -> Any:
+    """One extension.
+
+    Raises:
+        UserError: nobody has registered the name, two packages have, or what it names cannot be imported or is no
+            such extension.
+    """
+    find(kind, name)
+    return _load(kind, name)
+
+
+@functools.cache
+def _load(kind: str, name: str) -> Any:
+    entry, check_name = entries(kind)[name], KINDS[kind].check_name
+    if check_name is not None and not is_own(entry):
+        reason = _resolve(check_name)(name)
+        if reason is not None:
+            raise Unusable(f"{kind} {name!r} {reason}", reason)
+    return import_target(kind, name, entry.value)
+
+
+def import_target(kind: str, name: str, target: str) -> Any:
+    """What ``module:attribute`` names, if it is an extension of this kind.
+
+    Raises:
+        UserError: it cannot be imported, or is something else.
+    """
+    try:
+        found = _resolve(target)
+    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
+        reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)}"
+        raise Unusable(f"{kind} {name!r} {reason}", reason) from error
+    reason = KINDS[kind].reason_against(found, target)
+    if reason is not None:
+        raise Unusable(f"{kind} {name!r} {reason}", reason)
+    return found
+
+
+def broken(kind: str) -> list[Broken]:
+    """Every extension of a kind that cannot be used, sorted by name.
+
+    To find out, those of other packages are imported; noisybench's own are taken to be whole.
+    """
+    wrong = disabled(kind)
+    for name, entry in entries(kind).items():
+        if not is_own(entry):
+            try:
+                load(kind, name)
+            except UserError as error:
+                wrong.append(Broken(name, package_of(entry), getattr(error, "reason", str(error))))
+    return sorted(wrong)
+
+
+def disabled(kind: str) -> list[Broken]:
+    """Those that cannot be used whatever they hold, by the metadata of their packages alone, sorted by name."""
+    found = found_of(KINDS[kind])
+    return sorted([one for several in found.disabled.values() for one in several] + found.unreadable)
+
+
+def summary(found: object) -> str:
+    """What an extension says of itself in a line: its ``summary``, else the first paragraph of its docstring."""
+    said = getattr(found, "summary", None)
+    if not isinstance(said, str):
+        said = found.__dict__.get("__doc__") if isinstance(found, type) else found.__doc__
+    return " ".join((said or "").strip().split("\n\n")[0].split())
+
+
+def description(found: object) -> str:
+    """The rest of its docstring, indentation removed."""
+    text = inspect.cleandoc(found.__doc__ or "") if isinstance(found, type) or callable(found) else ""
+    return text.partition("\n\n")[2]
+
+
+NEEDED = inspect.Parameter.empty
+
+
+def own_parameters(function: Any) -> dict[str, Any]:
+    """The keyword-only parameters of a function, which are its settings: each default, :data:`NEEDED` without one."""
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+@functools.cache
+def found_of(kind: Kind) -> Found:
+    """What is registered of a kind, by the metadata of the installed packages alone."""
+    usable: dict[str, importlib.metadata.EntryPoint] = {}
+    disabled: dict[str, list[Broken]] = {}
+    registered, unreadable = entries_of(kind.group)
+    by_name: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
+    for entry in registered:
+        # An editable install beside a wheel of the same package registers one thing twice.
+        by_name.setdefault(entry.name, {}).setdefault(entry.value, entry)
+    for name, several in by_name.items():
+        own = [entry for entry in several.values() if is_own(entry)]
+        if not NAME.fullmatch(name):
+            reason = f"the name {name!r} cannot be used: {NAME_RULE}"
+            disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
+        elif name in kind.reserved:
+            reason = f"noisybench uses the name {name!r} itself: rename this {kind.name}"
+            disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
+        elif len(several) == 1:
+            (usable[name],) = several.values()
+        elif own:
+            usable[name] = own[0]
+            reason = f"noisybench has a {kind.name} {name!r} of its own: rename this one, or uninstall its package"
+            disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values() if entry != own[0]]
+        else:
+            both = " and ".join(sorted(origin_of(entry) for entry in several.values()))
+            reason = (
+                f"two {kind.plural} are registered under the name {name!r}: {both}; "
+                "rename one of them or uninstall its package"
+            )
+            disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
+    return Found(usable, disabled, unreadable)
+
+
+def entries_of(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Broken]]:
+    """All entry points of a group, and the packages whose list of entry points cannot be read."""
+    try:
+        return list(importlib.metadata.entry_points(group=group)), []
+    except Exception:  # one package's list is damaged: read them one by one
+        pass
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    unreadable = []
+    for distribution in importlib.metadata.distributions():
+        package = _name_of(distribution)
+        if package in found:  # as importlib.metadata does: the first one on the path
+            continue
+        try:
+            found[package] = list(distribution.entry_points.select(group=group))
+        except Exception as error:
+            found[package] = []
+            reason = f"its list of entry points cannot be read: {type(error).__name__}: {one_line(error)}"
+            unreadable.append(Broken("entry_points.txt", package, reason))
+    return [entry for several in found.values() for entry in several], unreadable
+
+
+def is_own(entry: importlib.metadata.EntryPoint) -> bool:
+    """Whether noisybench itself registers it."""
+    return package_of(entry) == OWN_PACKAGE
+
+
+def package_of(entry: importlib.metadata.EntryPoint) -> str:
+    """The name of the package that registers it."""
+    return _name_of(entry.dist) if entry.dist is not None else entry.value.partition(":")[0]
+
+
+def origin_of(entry: importlib.metadata.EntryPoint) -> str:
+    """What it names, and its package, for messages."""
+    return f"{entry.value} of {_name_of(entry.dist)}" if entry.dist is not None else entry.value
+
+
+@functools.cache
+def _name_of(distribution: importlib.metadata.Distribution) -> str:
+    try:
+        return distribution.metadata["Name"] or "a package without a name"
+    except Exception:  # somebody's damaged metadata
+        return "a package without a name"
+
+
+def _resolve(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    found = importlib.import_module(module)
+    for part in filter(None, attribute.split(".")):
+        found = getattr(found, part)
+    return found
+
+
+def _takes(function: Any, count: int, keywords: tuple[str, ...]) -> bool:
+    try:
+        signature = inspect.signature(function)
+        if not keywords:  # then those that can only be given by name are the function's settings
+            by_place = [each for each in signature.parameters.values() if each.kind is not each.KEYWORD_ONLY]
+            signature = signature.replace(parameters=by_place)
+        signature.bind(*[None] * count, **dict.fromkeys(keywords))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def forget() -> None:
+    """Look anew when next asked: packages were installed or removed since."""
+    for cached in (_load, found_of, _name_of):
+        cached.cache_clear()
