@@ -27,8 +27,10 @@ from noisybench.methods.base import LabelEstimate
 from noisybench.methods.context import UndeclaredError
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.metrics import METHOD_LOGS
 from noisybench.train.checkpoint_file import load_checkpoint, save_checkpoint
 from noisybench.train.evaluate import accuracies
+from noisybench.train.logs import EPOCH_HOOK, named_logs
 from noisybench.train.prepare import prepare_dataset, streams
 from noisybench.train.session import Step, begin_epoch, build, training_steps
 
@@ -128,12 +130,13 @@ class Trial:
     def evaluate(self) -> float:
         """What the loop asks after an epoch; the headline's test accuracy."""
         with self._blamed("evaluating it"), untouched("evaluating it", torch_too=True, step=self.step):
-            logs = self.method.epoch_logs()
+            logs = named_logs(self.config.method, self.step, EPOCH_HOOK, self.method.epoch_logs())
             accuracy = accuracies(self.method, self.streams.test, self._world)[self.method.heads[0]]
             self.method.estimate_labels()
         for name, value in logs.items():
             if not math.isfinite(value):
-                raise Problem("finite losses", f"epoch_logs gives {name} = {value}", self.step)
+                name = name.removeprefix(METHOD_LOGS)
+                raise Problem("finite losses", f"epoch_logs gives {name} = {float(value)}", self.step)
         return accuracy
 
     def estimate(self) -> LabelEstimate | None:
@@ -164,7 +167,7 @@ class Trial:
             raise Problem("declared information", "a batch has meta images exactly if meta_set is declared", step)
         if not isinstance(output.loss, Tensor) or output.loss.ndim != 0:
             raise Problem("finite losses", f"the loss is no scalar tensor but {_describe(output.loss)}", step)
-        for name, value in {"loss": output.loss, **output.logs}.items():
+        for name, value in [("loss", output.loss), *output.logs.items()]:
             number = float(value.detach()) if isinstance(value, Tensor) else float(value)
             if not math.isfinite(number):
                 raise Problem("finite losses", f"{name} is {number} [{self.setup.title}]", step)

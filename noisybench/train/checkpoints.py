@@ -17,6 +17,7 @@ from noisybench.methods.base import Method
 from noisybench.parallel.signals import StopSignals
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
+from noisybench.spec.metrics import under_method
 from noisybench.train import checkpoint_file
 
 KEPT_CHECKPOINTS = 2
@@ -173,4 +174,6 @@ def _resumed(file: Path, content: dict[str, Any]) -> Resumed:
     epoch = content["epoch"]
     if epoch is not None:
         epoch = BegunEpoch(**{**epoch, "passes": [Pass(**part) for part in epoch["passes"]]})
-    return Resumed(file, content["method"], Past(**content["past"]), epoch)
+    past = Past(**content["past"])
+    past.curves = [{under_method(name): value for name, value in row.items()} for row in past.curves]
+    return Resumed(file, content["method"], past, epoch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import time
 from pathlib import Path
@@ -22,10 +21,12 @@ from noisybench.parallel.signals import StopSignals
 from noisybench.parallel.watch import watched
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
+from noisybench.spec.metrics import EPOCH, LEARNING_RATE
 from noisybench.spec.record import RunRecord
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.checkpoints import BegunEpoch, Checkpoints, Past
 from noisybench.train.evaluate import TrainingMeter
+from noisybench.train.logs import with_epoch_logs
 from noisybench.train.output import OutputFolder
 from noisybench.train.prepare import RunData, prepare, streams
 from noisybench.train.progress import Progress
@@ -213,12 +214,9 @@ def _train_epoch(
             checkpoints.stop_if_asked(past)
             started = time.perf_counter()
     rate = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
-    row = {"epoch": epoch, "learning_rate": rate, **meter.means()}
-    row |= _guarded(config.method, past.step, method.epoch_logs)
+    row = {EPOCH.name: epoch, LEARNING_RATE.name: rate, **meter.means()}
+    logs = _guarded(config.method, past.step, method.epoch_logs)
     past.train_seconds += time.perf_counter() - started
     if meter.first_bad_step() is not None:
         raise MethodError(config.method, meter.first_bad_step(), "its loss is not finite")
-    for name, value in row.items():
-        if not math.isfinite(value):
-            raise MethodError(config.method, past.step, f"what it logs as {name!r} is not finite")
-    return row
+    return with_epoch_logs(row, config.method, past.step, logs)

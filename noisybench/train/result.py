@@ -9,7 +9,7 @@ from noisybench.methods.base import Method
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
-from noisybench.spec.metrics import select
+from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train import checkpoint_file
 from noisybench.train.checkpoints import Past
@@ -29,16 +29,10 @@ def _record(
     """The record of a run; ``method`` is None if it could not be built."""
     declared = registry.load_method(config.method)
     curves = past.curves
-    names = sorted({name for row in curves for name in row} - {"epoch"})
+    names = sorted({name for row in curves for name in row} - {EPOCH.name})
     by_name = {name: [row.get(name) for row in curves] for name in names}
-
-    def rules(suffix: str) -> dict[str, float | None]:
-        if not curves:
-            return {}
-        return select(*(by_name.get(f"{part}_accuracy{suffix}") for part in ("test", "noisy_val", "clean_val")))
-
-    label_metrics = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
-    metrics = rules("") | {name: by_name[name][-1] for name in label_metrics if name in by_name}
+    headline = declared.heads[0]
+    heads = {head: selected(by_name, head, headline) if curves else {} for head in declared.heads}
     clean = len(data.splits.meta) if "meta_set" in declared.needs else 0
     return RunRecord(
         status="completed" if error is None else "failed",
@@ -59,8 +53,8 @@ def _record(
             "achieved_rate": data.achieved_rate,
             "achieved_rate_train_set": data.train_noise_rate,
         },
-        metrics=metrics,
-        heads={head: rules("" if head == declared.heads[0] else f"/{head}") for head in declared.heads},
+        metrics=heads[headline] | final_values(by_name),
+        heads=heads,
         curves=by_name,
         information_used=InformationUsed(
             clean_labels=clean,

@@ -18,8 +18,10 @@ from noisybench.models.sync_batchnorm import synchronize_batchnorm
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
+from noisybench.spec.metrics import EVALUATION_SETS
 from noisybench.spec.schedule import learning_rate
-from noisybench.train.evaluate import accuracies, label_quality
+from noisybench.train.evaluate import evaluated, label_quality
+from noisybench.train.logs import STEP_HOOK, named_logs
 from noisybench.train.prepare import RunData, Streams
 
 
@@ -77,6 +79,7 @@ def training_steps(
         for batch in loader.batches(part, epoch=epoch, number=number, first_step=first_step + before, skip=skipped):
             torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
             output = _guarded(config.method, batch.step, method.training_step, batch)
+            named_logs(config.method, batch.step, STEP_HOOK, output.logs)
             yield Step(batch, output, (batch.step + 1 - first_step) / batches)
         before += loader.num_batches(part)
 
@@ -177,14 +180,12 @@ def build(
 
 
 def _evaluate(method: Method, on_device: Streams, world: World) -> dict[str, float]:
-    """Accuracies of every head on every evaluation set; the headline head's under the plain name."""
+    """What is measured of every head on every evaluation set; the headline head's under the plain name."""
     row = {}
-    for name in ("test", "noisy_val", "clean_val"):
+    for name in EVALUATION_SETS:
         stream = getattr(on_device, name)
-        if stream is None:
-            continue
-        for head, accuracy in accuracies(method, stream, world).items():
-            row[f"{name}_accuracy" if head == method.heads[0] else f"{name}_accuracy/{head}"] = accuracy
+        if stream is not None:
+            row |= evaluated(method, stream, name, world)
     return row
 
 

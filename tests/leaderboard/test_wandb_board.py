@@ -16,6 +16,8 @@ from wandb_file import read_records
 
 import noisybench
 from noisybench.core.errors import RunStopped, UserError
+from noisybench.core.files import json_text
+from noisybench.leaderboard.filing import as_filed
 from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.validate import read_record
 from noisybench.leaderboard.wandb import pull, push
@@ -197,7 +199,7 @@ def test_pull_files_what_is_right_and_refuses_the_rest(board, tmp_path):
         lines, ("already", "filed", "no cell", "sha256", "no result.json", "1 filed, 4 not"), strict=True
     ):
         assert words in line
-    assert (board.runs / f"{fresh.run_id}.json").read_text() == (tmp_path / "project/b-fresh/result.json").read_text()
+    assert (board.runs / f"{fresh.run_id}.json").read_text() == json_text(as_filed(fresh).content())
     assert len(board.records()) == 37
 
 
