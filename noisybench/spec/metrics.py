@@ -28,7 +28,7 @@ def _wrong_found(estimated: Any, suspicion: Any, given: Any, true: Any) -> float
     from sklearn.metrics import roc_auc_score
 
     wrong = given != true
-    return float(roc_auc_score(wrong, suspicion)) if wrong.any() and not wrong.all() else None
+    return roc_auc_score(wrong, suspicion) if wrong.any() and not wrong.all() else None
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ LABELS_GIVEN = Metric(
     "label_accuracy_given",
     "labels right as given",
     "labels",
-    lambda estimated, suspicion, given, true: float((given == true).mean()),
+    lambda estimated, suspicion, given, true: (given == true).mean(),
     knows_truth=True,
     final=True,
 )
@@ -128,7 +128,7 @@ LABELS_ESTIMATED = Metric(
     "label_accuracy_estimated",
     "labels right as estimated",
     "labels",
-    lambda estimated, suspicion, given, true: float((estimated == true).mean()),
+    lambda estimated, suspicion, given, true: (estimated == true).mean(),
     knows_truth=True,
     short="labels",
     final=True,

@@ -60,7 +60,8 @@ def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray |
         return dict.fromkeys(metric.name for metric in metrics)
     suspicion = estimate.suspicion.double().cpu().numpy()
     estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-    return {metric.name: metric.count(estimated, suspicion, given, true) for metric in metrics}
+    values = {metric.name: metric.count(estimated, suspicion, given, true) for metric in metrics}
+    return {name: None if value is None else float(value) for name, value in values.items()}
 
 
 class TrainingMeter:

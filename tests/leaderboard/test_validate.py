@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from records import make_board, make_record
+from records import make_board, make_record, sealed, with_config
 
 from noisybench.core.errors import UserError
 from noisybench.core.files import json_text
@@ -15,25 +15,12 @@ from noisybench.leaderboard.store import boards_in, fitting_board, open_board
 from noisybench.leaderboard.validate import misfit, read_record
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
-from noisybench.spec.identity import run_id_of
-from noisybench.spec.record import RunRecord, content_hash
+from noisybench.spec.record import RunRecord
 
 
 @pytest.fixture
 def board(tmp_path):
     return open_board("digits-quick", tmp_path / "leaderboards")
-
-
-def sealed(content: dict) -> str:
-    """The text of a record after an edit, with the hash that a careful forger would put in."""
-    content["sha256"] = content_hash(content)
-    return json_text(content)
-
-
-def with_config(content: dict, **changes) -> str:
-    content["config"] |= changes
-    content["run_id"] = run_id_of(content["config"])
-    return sealed(content)
 
 
 def test_a_right_record_is_read_as_it_was_written(tmp_path):
