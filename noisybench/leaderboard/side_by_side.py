@@ -19,6 +19,7 @@ from noisybench.leaderboard.statistics import paired_differences
 from noisybench.leaderboard.store import record_file
 from noisybench.leaderboard.stored_config import config_fault
 from noisybench.leaderboard.tables import MISSING, percent, with_interval
+from noisybench.leaderboard.validate import noise_fault
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, with_later_fields
 from noisybench.spec.metrics import LAST, in_figures, titles
 from noisybench.spec.record import RunRecord
@@ -62,7 +63,7 @@ def _load(file: Path) -> RunRecord:
         UserError: it is no such record.
     """
     record = RunRecord.load(file)
-    fault = config_fault(record.config)
+    fault = config_fault(record.config) or noise_fault(record)
     if fault is not None:
         raise UserError(f"{file}: {fault}")
     return record

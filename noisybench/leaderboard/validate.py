@@ -54,7 +54,7 @@ def _without_space(text: str) -> str:
 
 
 def _first_reason(record: RunRecord) -> str | None:
-    checks = (_texts, _config, _identity, _completed, _curves, _ranges, _metrics, _information, _cost)
+    checks = (_texts, _config, _identity, _completed, _curves, _ranges, noise_fault, _metrics, _information, _cost)
     for check in checks:
         reason = check(record)
         if reason is not None:
@@ -148,6 +148,11 @@ def _ranges(record: RunRecord) -> str | None:
             fault = metric.out_of_range(value)
             if fault is not None:
                 return f"the {which} of curves.{name} {fault}"
+    return None
+
+
+def noise_fault(record: RunRecord) -> str | None:
+    """What is wrong with what a record says of its noise; None if nothing is."""
     shipped = record.config["noise"] == "none"  # labels as they come: nobody may know how many are wrong
     for name in NOISE_RATES:
         if not (name in record.noise if shipped else record.noise.get(name) is not None):

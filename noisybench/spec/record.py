@@ -153,7 +153,9 @@ def parse_record(text: str, source: str) -> RunRecord:
             what = f"a record of schema version {str(version)[:20]}"
             raise UserError(f"{source}: {what}; this release reads {' and '.join(map(str, READABLE))}{hint}")
         stated, found = content.pop("sha256", None), content_hash(content)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise UserError(f"{source}: not a record's JSON (nested more than {DEEPEST} deep)") from error
+    except ValueError as error:
         raise UserError(f"{source}: not a record's JSON ({one_line(error)})") from error
     if stated != found:
         raise UserError(

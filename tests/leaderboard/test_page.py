@@ -8,6 +8,7 @@ import pytest
 from records import METHODS, make_board, make_record
 
 from noisybench.leaderboard.html import board_html
+from noisybench.leaderboard.page_data import page_data
 from noisybench.leaderboard.standings import Standings
 from noisybench.spec import registry
 
@@ -172,6 +173,46 @@ def test_plots_are_drawn(page):
     for figure in ("rates", "cost", "curves", "labels", "ranks"):
         marks = page.execute_script(f"return document.querySelectorAll('#plot-{figure} svg path').length")
         assert marks > 0, figure
+
+
+def test_every_panel_of_the_data_can_be_chosen_and_is_drawn(page):
+    data = page_data(Standings(registry.benchmark_card("digits-quick"), make_board(seeds=1, epochs=40)))
+    options = page.execute_script(
+        "return [...document.querySelectorAll('#plot-curves select')[1].options].map(o => [o.value, o.textContent])"
+    )
+    assert options[0] == ["0", "train accuracy on given labels, %"] and len(options) == len(data["plots"]["panels"])
+    assert options[-1][1] == "train accuracy on given labels − test accuracy, points"
+    shown = "return document.querySelectorAll('#plot-curves .panels p')[1].textContent"
+    assert page.execute_script(shown) == "wrong labels memorised, %"
+    for value, label in options:
+        page.execute_script(
+            "const s = document.querySelectorAll('#plot-curves select')[1]; s.value = arguments[0];"
+            "s.dispatchEvent(new Event('change'))",
+            value,
+        )
+        assert page.execute_script(shown) == label
+        assert page.execute_script(
+            "return document.querySelectorAll('#plot-curves svg')[1].querySelectorAll('path').length"
+        )
+
+
+def test_a_runs_metrics_and_curves_are_named_by_the_data(page):
+    row = methods(page).index("mslg")
+    page.execute_script("document.querySelectorAll('#table .who .link')[arguments[0]].click()", row)
+    of_row = "document.querySelectorAll('#table tr.line')[arguments[0]].nextElementSibling"
+    page.execute_script(f"{of_row}.querySelector('button.run').click()", row)
+    detail = page.execute_script("return document.getElementById('detail').innerText")
+    for part in (
+        "labels right as given",
+        "wrong labels found, AUROC",
+        "wrong labels memorised",
+        "best noisy validation",
+    ):
+        assert part in detail
+    click(page, "#close-detail")
+    page.execute_script("document.querySelectorAll('#table .who .link')[arguments[0]].click()", row)
+    heads = page.execute_script("return [...document.querySelectorAll('#runs thead button')].map(b => b.textContent)")
+    assert "Labels right\nas estimated" in heads
 
 
 def test_columns_can_be_taken_away(page):
