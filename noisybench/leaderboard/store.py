@@ -185,16 +185,17 @@ def open_board(name: str, root: Path) -> Board:
     Raises:
         UserError: there is no such card, or its name is none for a folder.
     """
-    if not name.endswith(".toml"):
-        card = registry.benchmark_card(name)
-    elif os.path.isfile(name):
+    if name.endswith(".toml"):
+        if not os.path.isfile(name):
+            raise UserError(f"{name}: no such file; give a board's name or its card")
         card = registry.parse_card(Path(name), BenchmarkCard)
+        folder = card.name
     else:
-        raise UserError(f"{name}: no such file; give a board's name or its card")
-    fault = file_name_fault(card.name)
+        card, folder = registry.benchmark_card(name), name
+    fault = file_name_fault(folder)
     if fault is not None:
-        raise UserError(f"card {name}: its name {shown_name(card.name)} {fault}")
-    return Board(card, root / card.name)
+        raise UserError(f"board {shown_name(folder)}: its name {fault}")
+    return Board(card, root / folder)
 
 
 def boards_in(folder: Path) -> tuple[list[Board], list[str]]:
