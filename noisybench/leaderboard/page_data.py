@@ -22,6 +22,7 @@ from noisybench.spec.metrics import (
     ON_TEST,
     RULES,
     Metric,
+    with_later_rules,
 )
 from noisybench.spec.record import RunRecord
 
@@ -180,6 +181,7 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
     prints = record.fingerprints.model_dump()
     config = _science(record)
     changed = [name for name in sorted(config.keys() | base.keys()) if config.get(name) != base.get(name)]
+    metrics = with_later_rules(record.metrics, record.curves)
     curves = {}
     for name in sorted(_curves_needed()):
         if name in record.curves:
@@ -191,7 +193,7 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
         "cell": cell,
         "seed": record.config["seed"],
         "epochs": record.config["epochs"],
-        "metrics": {name: _rounded(value) for name, value in record.metrics.items()},
+        "metrics": {name: _rounded(value) for name, value in metrics.items()},
         "prints": {name: hashes.setdefault(value, len(hashes)) for name, value in prints.items()},
         "config": {name: config.get(name) for name in changed},
         "curves": curves,

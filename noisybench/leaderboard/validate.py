@@ -17,7 +17,7 @@ from noisybench.leaderboard.stored_config import config_fault
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, run_id_of, with_later_fields
-from noisybench.spec.metrics import METHOD_LOGS, ON_TEST, Metric, final_values, metric_of, selected
+from noisybench.spec.metrics import METHOD_LOGS, ON_TEST, RULES, Metric, final_values, metric_of, selected
 from noisybench.spec.record import LOGS_APART, MAX_BYTES, InformationUsed, RunRecord, parse_record
 
 LONGEST_TEXT = 2000  # characters; a noise's rule takes a hundred
@@ -193,11 +193,12 @@ def _metrics(record: RunRecord) -> str | None:
 
 
 def _difference(place: str, stated: dict[str, float | None], expected: dict[str, float | None]) -> str | None:
-    if stated.keys() != expected.keys():
-        names = ", ".join(sorted(stated.keys() ^ expected.keys()))
-        return f"{place}: the curves give other metrics than stated ({names})"
-    for name, value in expected.items():
-        given = stated[name]
+    later = {name for name, rule in RULES.items() if rule.later}
+    other = (expected.keys() - stated.keys() - later) | (stated.keys() - expected.keys())
+    if other:
+        return f"{place}: the curves give other metrics than stated ({', '.join(sorted(other))})"
+    for name, given in stated.items():
+        value = expected[name]
         same = given == value or (
             given is not None and value is not None and math.isclose(given, value, rel_tol=0, abs_tol=TOLERANCE)
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from noisybench.core.errors import UserError, one_line
 from noisybench.core.names import shown_name
 from noisybench.leaderboard.html import board_html
-from noisybench.leaderboard.standings import Standings
+from noisybench.leaderboard.standings import Standings, value_of
 from noisybench.leaderboard.store import RECORD, Board
 from noisybench.leaderboard.validate import read_record
 from noisybench.spec.metrics import RULES
@@ -109,7 +109,7 @@ def run_rows(standings: Standings) -> list[list[Any]]:
             for record in records:
                 start = [record.run_id, row.method, cell.label, record.config["seed"]]
                 prints = record.fingerprints
-                rules = [record.metrics[rule] for rule in RULES]
+                rules = [value_of(record, rule) for rule in RULES]
                 lines.append([*start, *rules, record.cost.train_seconds, prints.noise, prints.split])
     return lines
 

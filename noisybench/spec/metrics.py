@@ -204,6 +204,7 @@ class SelectionRule:
         choose: the test accuracy that counts; None if the rule cannot be applied.
         allowed: anybody may select an epoch by it; a board's headline is such a rule.
         note: what a page says while it is chosen.
+        later: added when records were in use. They lack it, and it is read off their curves.
     """
 
     name: str
@@ -212,6 +213,7 @@ class SelectionRule:
     choose: Callable[[Accuracies], float | None]
     allowed: bool = True
     note: str = ""
+    later: bool = False
 
     @property
     def metric(self) -> str:
@@ -274,6 +276,13 @@ def selected(curves: Mapping[str, Any], head: str, headline: str) -> dict[str, f
 def final_values(curves: Mapping[str, Curve]) -> dict[str, float | None]:
     """What the last epoch says of each metric whose last value counts."""
     return {name: curves[name][-1] for name, metric in METRICS.items() if metric.final and name in curves}
+
+
+def with_later_rules(metrics: Mapping[str, float | None], curves: Mapping[str, Any]) -> dict[str, float | None]:
+    """A record's metrics, with those of the rules that did not exist yet when it was written."""
+    missing = [rule.metric for rule in RULES.values() if rule.later and rule.metric not in metrics]
+    found = selected(curves, "", "") if missing else {}
+    return {**metrics, **{name: found[name] for name in missing}}
 
 
 def titles() -> dict[str, str]:

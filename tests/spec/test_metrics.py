@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from records import make_record, sealed
 
 import noisybench
 from noisybench.core.errors import UserError
@@ -16,11 +17,12 @@ from noisybench.leaderboard.page_data import page_data
 from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.validate import read_record
-from noisybench.leaderboard.wandb import run_columns
+from noisybench.leaderboard.wandb import run_columns, run_rows
 from noisybench.spec import metrics
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.metrics import METRICS, RULES, Metric, SelectionRule
 from noisybench.spec.record import RunRecord, content_hash
+from noisybench.spec.registry import benchmark_card
 
 PACKAGE = Path(noisybench.__file__).parent
 
@@ -152,6 +154,25 @@ def test_an_entry_is_enough_for_boards(cli, tmp_path, added):
     assert run["metrics"]["labels_moved"] == record.metrics["labels_moved"]
     assert json.loads(json.dumps(data["scopes"]["test_accuracy_first"]))[0]["rows"][0]["n"] == 1
     assert "test_accuracy_first" in run_columns()
+
+
+def test_records_from_before_a_rule_stay_right_and_are_read_by_it(monkeypatch):
+    old = make_record(accuracy=0.8)
+    text = json_text(old.content())
+    rule = SelectionRule("third", "third epoch", "test accuracy, third epoch", lambda of: of.test[2], later=True)
+    monkeypatch.setitem(RULES, rule.metric, rule)
+    assert read_record(text, "x") == old and rule.metric not in old.metrics
+    standings = Standings(benchmark_card("digits-quick"), [old])
+    (row,) = standings.rows
+    third = old.curves["test_accuracy"][2]
+    assert row.scores(standings.covered[0], rule.metric) == [third]
+    assert standings.scope(standings.covered, rule.metric).scores[0].mean.value == third
+    assert page_data(standings)["runs"][0]["metrics"][rule.metric] == third
+    assert run_rows(standings)[0][run_columns().index(rule.metric)] == third
+    content = old.content()
+    del content["metrics"]["test_accuracy_last5"]  # a rule that was there is not left out
+    with pytest.raises(UserError, match="test_accuracy_last5"):
+        read_record(sealed(content), "x")
 
 
 def test_a_board_is_not_headed_by_the_oracle():
