@@ -15,7 +15,7 @@ from noisybench.core.errors import FolderInUse, UserError, one_line
 from noisybench.core.files import json_text, read_regular, refuse_special, replace_file
 from noisybench.core.names import file_name_fault, shown_name
 from noisybench.leaderboard.filing import as_filed
-from noisybench.leaderboard.validate import Filed, misfit, read_record
+from noisybench.leaderboard.validate import Filed, misfit, place_fault, read_record
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.record import RunRecord, read_text
@@ -129,7 +129,7 @@ class Board:
             if filed.holds(record):
                 continue
             record = as_filed(record)
-            reason = filed.refusal(record)
+            reason = place_fault(record) or filed.refusal(record)
             if reason is not None:
                 raise UserError(f"{source}: refused by board {self.card.name!r}: {reason}")
             chosen.append(record)

@@ -260,6 +260,14 @@ def information_class(used: InformationUsed) -> tuple:
     )
 
 
+def place_fault(record: RunRecord) -> str | None:
+    """Why a record may not be filed as it is: it names a place; None if it may."""
+    place = named_place(record)
+    if place is None:
+        return None
+    return f"{place} of somebody's machine; a board holds records as `noisybench leaderboard add` files them"
+
+
 class Filed:
     """The records a board holds so far, and whether one more may join them."""
 
@@ -278,10 +286,9 @@ class Filed:
         """Why a record may not join; None if it may, and then it has."""
         if record.run_id in self._runs:
             return f"run {record.run_id} is on the board already, with other results"
-        place = named_place(record) if record.schema_version >= LOGS_APART else None
-        if place is not None:
-            return f"{place} of somebody's machine; a board holds records as `noisybench leaderboard add` files them"
-        reason = misfit(self._card, record)
+        # Before that version records were filed as the runs wrote them.
+        reason = place_fault(record) if record.schema_version >= LOGS_APART else None
+        reason = reason or misfit(self._card, record)
         if reason is not None:
             return reason
         cell = cell_of(self._card, record.config)

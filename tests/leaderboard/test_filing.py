@@ -76,8 +76,11 @@ def test_a_filed_record_has_no_path_and_its_own_hash(board, cli, tmp_path):
     ],
 )
 def test_a_path_elsewhere_in_a_record_is_refused(board, tmp_path, changes, place):
-    with pytest.raises(UserError, match=re.escape(place) + " holds a path of somebody's machine"):
-        board.add([saved(tmp_path / "run", make_record(**changes))])
+    record = make_record(**changes)
+    old = RunRecord(**{**record.model_dump(), "schema_version": 1})
+    for name, of in (("new", record), ("old", old)):
+        with pytest.raises(UserError, match=re.escape(place) + " holds a path of somebody's machine"):
+            board.add([saved(tmp_path / name, of)])
     assert not board.folder.exists()
 
 
