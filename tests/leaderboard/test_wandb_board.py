@@ -81,6 +81,11 @@ def test_a_run_is_logged_whole_and_its_record_comes_back(tmp_path):
     rows = [items([message]) for message in found["history"]]
     tests = [row["test_accuracy"] for row in rows if "test_accuracy" in row]
     assert tests == record.curves["test_accuracy"]
+    logged = [row["method/label_gap"] for row in rows if "method/label_gap" in row]
+    assert (
+        logged == [value for value in record.curves["method/label_gap"] if value is not None]
+        and "label_gap" not in rows[1]
+    )
     summary = items(found["summary"])
     assert summary["test_accuracy_last"] == record.metrics["test_accuracy_last"]
     assert summary["noise_sha256"] == record.fingerprints.noise
