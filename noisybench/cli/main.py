@@ -16,6 +16,7 @@ from noisybench.cli import data as cli_data
 from noisybench.cli import leaderboard as cli_leaderboard
 from noisybench.cli import noise as cli_noise
 from noisybench.cli import run as cli_run
+from noisybench.core.console import complain
 from noisybench.core.errors import ProcessLost, RunStopped, SaidElsewhere, UserError
 from noisybench.parallel.environment import is_first, told_by_another
 from noisybench.parallel.launch import STARTED, STOPPED, resume_command
@@ -118,11 +119,11 @@ def main(commands: typer.Typer = app) -> None:
         sys.exit(2)
     except UserError as error:
         if not (_told_elsewhere(error) or (isinstance(error, ProcessLost) and STARTED in os.environ)):
-            print(f"noisybench: {error}", file=sys.stderr)
+            complain(f"noisybench: {error}")
         sys.exit(1 if isinstance(error, ProcessLost) else 2)
     except RunStopped as stop:
         if is_first():  # of several processes one tells
-            print(f"noisybench: {stop}; go on with: {resume_command(sys.argv)}", file=sys.stderr)
+            complain(f"noisybench: {stop}; go on with: {resume_command(sys.argv)}")
         sys.exit(STOPPED)
 
 

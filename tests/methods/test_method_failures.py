@@ -22,7 +22,7 @@ FAILURES = {
     "ReadsNoiseRateInBuild": "failed at step 0: building it: UndeclaredError: noise_rate is read but not declared: "
     "add 'noise_rate' to the method's needs",
     "RaisesInPredict": "failed at step 3: RuntimeError: no prediction today",
-    "LogsNotANumber": "failed at step 3: what it logs as 'ratio' is not finite: nan",
+    "LogsNotANumber": "failed at step 3: what epoch_logs logs as 'ratio' is not finite: nan",
 }
 
 

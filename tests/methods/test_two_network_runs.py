@@ -51,7 +51,7 @@ def test_kept_fractions_of_a_run_follow_the_schedule(tmp_path):
     record = noisybench.run(config("co-teaching", tmp_path / "run"))
     # 160 rows in batches of 64, 64 and 32 at tau = 0.4 (T_k = 10): R = 0, 0.0444, 0.0889 keep floor((1 - R)·N).
     expected = [1.0, (61 + 61 + 30) / 160, (58 + 58 + 29) / 160]
-    assert record.curves["kept_fraction"] == pytest.approx(expected)
+    assert record.curves["method/kept_fraction"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("method", METHODS)
