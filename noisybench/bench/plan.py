@@ -140,25 +140,38 @@ def _error_in(file: Path) -> str:
         return f"{file}: unreadable ({error})"
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which of a card's runs.
+
+    Attributes:
+        seeds: how many, counted from 0; None for the card's.
+        methods: whose runs, by name; None for the card's.
+        shard: (i, n), part i of n, counted from 1.
+    """
+
+    seeds: int | None = None
+    methods: list[str] | None = None
+    shard: tuple[int, int] = (1, 1)
+
+
 def plan(
     card: BenchmarkCard,
     output: Path,
     board: Board | None,
+    selection: Selection = Selection(),
     *,
-    seeds: int | None = None,
-    methods: list[str] | None = None,
     environment: dict[str, Any] | None = None,
     noise_files: dict[str, Path] | None = None,
-    shard: tuple[int, int] = (1, 1),
 ) -> Suite:
-    """The runs of a board's card, or one shard of them, in the card's order.
+    """The runs of a board's card, or a selection of them, in the card's order.
 
     Args:
         output: the folder of the runs' folders.
         board: where finished runs are filed; None to file none.
+        selection: which runs.
         environment: configuration that is no part of the run id, for every run; what is None is left out.
         noise_files: the file that a noise model reads, by the model's name.
-        shard: (i, n), part i of n, counted from 1.
 
     Raises:
         UserError: a configuration is wrong; nothing runs then.
@@ -168,7 +181,7 @@ def plan(
         if kind not in card.noises:
             raise unknown_name(f"noise of board {card.name!r}", kind, card.noises)
     runs = []
-    for expanded in expand(card, seeds=seeds, methods=methods):
+    for expanded in expand(card, seeds=selection.seeds, methods=selection.methods):
         given = {**(environment or {}), "noise_file": files.get(expanded["noise"])}
         config = build_config(merge(expanded, {name: value for name, value in given.items() if value is not None}))
         run_id = config.run_id
@@ -176,7 +189,7 @@ def plan(
         runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))
     if len({run.run_id for run in runs}) != len(runs):
         raise UserError(f"board {card.name!r}: a run is named twice; give every method once")
-    return Suite(take_shard(runs, *shard), output, board)
+    return Suite(take_shard(runs, *selection.shard), output, board)
 
 
 def _label(card: BenchmarkCard, config: dict[str, Any]) -> str:

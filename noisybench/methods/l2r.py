@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from noisybench.data.loader import Batch
-from noisybench.meta import cross_entropy_dot, look_ahead_tangent, noisy_forward
+from noisybench.meta import InnerStep, MetaBatch, cross_entropy_dot, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
 
@@ -28,12 +28,8 @@ class L2R(Method):
         ahead = look_ahead_tangent(
             self.network,
             forward,
-            None,  # at weights of zero the look-ahead step has length zero
-            batch.meta_images,
-            lambda logits: F.cross_entropy(logits, batch.meta_labels),
-            inner_lr=1.0,
-            average=self.context.average,
-            average_meta=self.context.average_meta,
+            InnerStep(None, lr=1.0),  # at weights of zero the look-ahead step has length zero
+            MetaBatch.labelled(batch.meta_images, batch.meta_labels, self.context.average_meta),
         )
         helps = cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)
         weights = positive_shares(helps, self.context)

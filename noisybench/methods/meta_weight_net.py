@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from noisybench.core import rng
 from noisybench.data.loader import Batch
-from noisybench.meta import cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
+from noisybench.meta import InnerStep, MetaBatch, cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.spec.values import NonNegative, Positive
 
@@ -56,12 +56,8 @@ class MetaWeightNet(Method):
         ahead = look_ahead_tangent(
             self.network,
             forward,
-            (weights.detach() * losses).mean(),
-            batch.meta_images,
-            lambda logits: F.cross_entropy(logits, batch.meta_labels),
-            inner_lr=inner_lr,
-            average=self.context.average,
-            average_meta=self.context.average_meta,
+            InnerStep((weights.detach() * losses).mean(), inner_lr, self.context.average),
+            MetaBatch.labelled(batch.meta_images, batch.meta_labels, self.context.average_meta),
         )
         # dLm/dw_i = −α/N·<p_i − e_yi, ȯ_i>: descending this product's mean takes the chain rule through V.
         slopes = -inner_lr * cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch, Pass
-from noisybench.meta import NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
+from noisybench.meta import LabelSteps, NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
 from noisybench.meta.look_ahead_gradient import HessianEngine, Order
 from noisybench.methods.base import Method, Settings, StepOutput
 from noisybench.methods.ema import frozen_copy, update_ema
@@ -157,12 +157,10 @@ class MLNT(Method):
         gradient, value = look_ahead_gradient(
             self.network,
             forward,
-            label_sets,
+            LabelSteps(label_sets, settings.inner_lr, self.context.average),
             disagreement,
-            inner_lr=settings.inner_lr,
             order=settings.order,
             hessian=settings.hessian,
-            average=self.context.average,
         )
         return list(gradient.values()), value
 

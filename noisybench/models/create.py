@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -49,40 +50,47 @@ def model_facts(name: str) -> dict[str, Any]:
     }
 
 
-def create_network(
-    name: str,
-    *,
-    num_classes: int,
-    channels: int,
-    image_size: int,
-    pretrained: bool,
-    seed: int,
-    number: int = 0,
-) -> nn.Module:
-    """A network from timm, initialised under the key (seed, "init", number), on the CPU.
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network.
 
-    Args:
+    Attributes:
         name: any name timm knows, with or without a tag.
+        num_classes: C, its outputs.
         channels: 1 or 3, of the images.
         image_size: side of the images in pixels.
         pretrained: start from timm's published weights.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    image_size: int
+    pretrained: bool = False
+
+
+def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Module:
+    """A network from timm, initialised under the key (seed, "init", number), on the CPU.
+
+    Args:
         number: 0 for a run's first network, 1 for its second.
 
     Raises:
         UserError: the name is unknown, its weights cannot be had, or it cannot take such images.
     """
+    name = spec.name
     if not timm.is_model(name.split(".")[0]):
         raise unknown_name("model", name, model_names())
-    arguments = {"num_classes": num_classes, "in_chans": channels}
+    arguments = {"num_classes": spec.num_classes, "in_chans": spec.channels}
     if "img_size" in inspect.signature(timm.model_entrypoint(name.split(".")[0])).parameters or _is_sized(name):
-        arguments["img_size"] = image_size
+        arguments["img_size"] = spec.image_size
     with rng.torch_seeded(seed, "init", number):
         try:
-            network = timm.create_model(name, pretrained=pretrained, **arguments)
+            network = timm.create_model(name, pretrained=spec.pretrained, **arguments)
         except Exception as error:  # timm and its hub client raise many kinds
-            what = "pretrained weights for " if pretrained else ""
+            what = "pretrained weights for " if spec.pretrained else ""
             raise UserError(f"{what}model {name!r} cannot be made: {' '.join(str(error).split())[:300]}") from error
-    _check_takes(network, name, channels, image_size)
+    _check_takes(network, spec)
     return network
 
 
@@ -92,14 +100,14 @@ def _is_sized(name: str) -> bool:
     return bool(configuration and configuration.fixed_input_size)
 
 
-def _check_takes(network: nn.Module, name: str, channels: int, image_size: int) -> None:
+def _check_takes(network: nn.Module, spec: NetworkSpec) -> None:
     network.eval()
     try:
         with torch.no_grad():
-            network(torch.zeros(1, channels, image_size, image_size))
+            network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
     except Exception as error:  # whatever the first layer that does not fit raises
         raise UserError(
-            f"model {name!r} cannot take {image_size}×{image_size} images "
+            f"model {spec.name!r} cannot take {spec.image_size}×{spec.image_size} images "
             f"({' '.join(str(error).split())[:120]}): try a larger --image-size, for example 32 or 64"
         ) from error
     network.train()

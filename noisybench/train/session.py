@@ -13,7 +13,7 @@ from noisybench.data.loader import Batch, Pass, TrainLoader
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.models.sync_batchnorm import synchronize_batchnorm
 from noisybench.parallel.world import World
 from noisybench.spec import registry
@@ -130,18 +130,18 @@ def build(
     )
 
     # The method holds this function: it closes over plain values, not over the run's data and paths.
-    model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
+    seed, synchronized, mixed = config.seed, config.sync_batchnorm, config.mixed_precision != "no"
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    arguments = {
-        "num_classes": data.dataset.num_classes,
-        "channels": card.channels,
-        "image_size": data.dataset.train.pixels.shape[-1],
-        "pretrained": config.pretrained,
-        "seed": config.seed,
-    }
+    spec = NetworkSpec(
+        config.model,
+        num_classes=data.dataset.num_classes,
+        channels=card.channels,
+        image_size=data.dataset.train.pixels.shape[-1],
+        pretrained=config.pretrained,
+    )
 
     def initialise(number: int):
-        network = create_network(model, **arguments, number=number).to(memory_format=layout)
+        network = create_network(spec, seed=seed, number=number).to(memory_format=layout)
         if synchronized:
             synchronize_batchnorm(network, world)
         return world.prepare(network) if mixed else network

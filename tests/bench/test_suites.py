@@ -19,7 +19,7 @@ from rich.console import Console
 import noisybench
 from noisybench.bench import leases
 from noisybench.bench.estimate import estimate, known_records
-from noisybench.bench.plan import State, forward_images, parse_shard, plan, steps, take_shard
+from noisybench.bench.plan import Selection, State, forward_images, parse_shard, plan, steps, take_shard
 from noisybench.bench.report import LiveReport
 from noisybench.bench.worker import Event
 from noisybench.core.errors import UserError
@@ -48,9 +48,9 @@ def card(tmp_path, monkeypatch) -> Path:
     return file
 
 
-def suite_of(card: Path, **options):
+def suite_of(card: Path, **selection):
     board = open_board(str(card), Path("leaderboards"))
-    return plan(board.card, Path("runs/tiny"), board, **options)
+    return plan(board.card, Path("runs/tiny"), board, Selection(**selection))
 
 
 def states(suite) -> list[str]:
