@@ -264,6 +264,7 @@ def running(suite, pid: int):
     return None
 
 
+@pytest.mark.slow
 def test_twelve_runs_three_workers_one_killed_midway(card):
     card.write_text(CARD.format(seeds=3, epochs=4))
     suite = suite_of(card)
@@ -296,6 +297,7 @@ def test_twelve_runs_three_workers_one_killed_midway(card):
     assert alone.fingerprints == resumed.fingerprints and alone.metrics == resumed.metrics
 
 
+@pytest.mark.slow
 def test_jobs_go_on_without_one_that_is_killed(card):
     card.write_text(CARD.format(seeds=1, epochs=40))
     suite = suite_of(card)
@@ -313,6 +315,7 @@ def test_jobs_go_on_without_one_that_is_killed(card):
     assert set(states(suite)) == {"done"} and len(records(card.parent)) == 4 and out.count(": started") >= 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
     card.write_text(CARD.format(seeds=1, epochs=2000))
     suite = suite_of(card)

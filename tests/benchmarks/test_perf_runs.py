@@ -363,6 +363,7 @@ class FakeWatch(contextlib.nullcontext):
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_prints_and_files_what_it_measured(benchmarks, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "watch_of", lambda device: (FakeWatch(GpuUse(0.75, 2**30)), []))
     file = tmp_path / "perf.json"
@@ -398,6 +399,7 @@ def test_runs_prints_and_files_what_it_measured(benchmarks, tmp_path, monkeypatc
     assert f"| {header} |" in shown
 
 
+@pytest.mark.slow
 def test_what_fails_is_told_the_rest_is_filed_and_options_reach_the_processes(benchmarks, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "watch_of", lambda device: (FakeWatch(None), []))
     monkeypatch.setenv("TELLS_HOW", str(tmp_path))

@@ -11,7 +11,10 @@ from noisybench.leaderboard.build import build
 from noisybench.leaderboard.store import open_board
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian: chromium, chromium-driver)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian: chromium, chromium-driver)"),
+]
 
 SCRIPT_NAME = "<script>document.title='broken'</script></script><!--"
 FORMULA_NAME = '=HYPERLINK("https://example.org","x")'
