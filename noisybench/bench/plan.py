@@ -24,7 +24,7 @@ class State(enum.StrEnum):
     """How far a run is."""
 
     DONE = "done"
-    CLAIMED = "claimed"  # a live worker has it
+    LEASED = "leased"  # a live worker has it
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     TO_DO = "to do"
@@ -52,7 +52,7 @@ class PlannedRun:
 class Suite:
     """Runs, the folder they lie in (``OUTPUT/RUN_ID``), and the board they are filed under, if any.
 
-    ``OUTPUT/.suite`` holds what workers tell each other: claims, and why a run failed.
+    ``OUTPUT/.suite`` holds what workers tell each other: leases, and why a run failed.
     """
 
     runs: list[PlannedRun]
@@ -60,8 +60,8 @@ class Suite:
     board: Board | None
 
     @property
-    def claims(self) -> Path:
-        """The folder of the claim files."""
+    def lease_folder(self) -> Path:
+        """The folder of the lease files."""
         return self.output / ".suite"
 
     def folder(self, run: PlannedRun) -> Path:
@@ -75,7 +75,7 @@ class Suite:
         """How far a run is now.
 
         Args:
-            mine: this process holds its claim.
+            mine: this process holds its lease.
         """
         record, damage = None, None
         result = record_file(self.folder(run)) if self.folder(run).is_dir() else None
@@ -86,9 +86,9 @@ class Suite:
                 damage = str(error)
         if record is not None and record.status == "completed" and record.run_id == run.run_id:
             return Status(State.DONE, record=record)
-        holder = None if mine else leases.holder(self.claims, run.run_id)
+        holder = None if mine else leases.holder(self.lease_folder, run.run_id)
         if holder is not None:
-            return Status(State.CLAIMED, holder)
+            return Status(State.LEASED, holder)
         if self._failure(run).is_file():
             return Status(State.FAILED, _error_in(self._failure(run)))
         if damage is not None:
@@ -115,7 +115,7 @@ class Suite:
             UserError: the note cannot be written.
         """
         try:
-            self.claims.mkdir(parents=True, exist_ok=True)
+            self.lease_folder.mkdir(parents=True, exist_ok=True)
             write_json(self._failure(run), {"error": error})
         except OSError as reason:
             raise UserError(f"{self._failure(run)}: cannot be written ({reason.strerror}); {error}") from reason

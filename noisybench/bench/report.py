@@ -87,7 +87,7 @@ class LiveReport:
         if event.what == "epoch":
             self._epochs[run.run_id] = event.epochs
             return
-        states = {"started": "running", "taken over": str(State.CLAIMED)}
+        states = {"started": "running", "taken over": str(State.LEASED)}
         self._state[run.run_id] = states.get(event.what, event.what)
         self._details[run.run_id] = event.detail
         if self._live is None:

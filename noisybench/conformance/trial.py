@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from noisybench.conformance.bits import first_difference, snapshot, unsavable
-from noisybench.conformance.finding import Problem
+from noisybench.conformance.finding import Finding
 from noisybench.conformance.global_rng import untouched
 from noisybench.conformance.seal import SealedWorld
 from noisybench.conformance.setups import BATCH_SIZE, EPOCHS, Setup
@@ -53,7 +53,7 @@ class Saved:
 
 
 class Trial:
-    """A method in training. Everything it does wrong on the way raises a :class:`Problem`."""
+    """A method in training. Everything it does wrong on the way raises a :class:`Finding`."""
 
     def __init__(self, name: str, setup: Setup, overrides: dict[str, Any]):
         self.setup, self.step = setup, 0
@@ -113,12 +113,12 @@ class Trial:
             state = snapshot(self.method.state_dict())
         foreign = unsavable(state)
         if foreign is not None:
-            raise Problem("state", f"{foreign} is neither tensor nor number: it cannot be saved", self.step)
+            raise Finding("state", f"{foreign} is neither tensor nor number: it cannot be saved", self.step)
         with tempfile.TemporaryDirectory() as folder, self._blamed("saving its state", check="state"):
             loaded = load_checkpoint(save_checkpoint(Path(folder), self.step, state))
         difference = first_difference(state, loaded)
         if difference is not None:
-            raise Problem("state", f"{difference} does not survive a checkpoint", self.step)
+            raise Finding("state", f"{difference} does not survive a checkpoint", self.step)
         return Saved(epoch, steps_in_epoch, self.step, self._passes, loaded)
 
     def state(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Trial:
             self.method.estimate_labels()
         for name, value in logs.items():
             if not math.isfinite(value):
-                raise Problem("finite losses", f"epoch_logs gives {name} = {value}", self.step)
+                raise Finding("finite losses", f"epoch_logs gives {name} = {value}", self.step)
         return accuracy
 
     def estimate(self) -> LabelEstimate | None:
@@ -161,33 +161,33 @@ class Trial:
         """Check one step's output."""
         output, step = done.output, done.batch.step
         if (done.batch.meta_images is not None) != ("meta_set" in self.method.needs):
-            raise Problem("declared information", "a batch has meta images exactly if meta_set is declared", step)
+            raise Finding("declared information", "a batch has meta images exactly if meta_set is declared", step)
         if not isinstance(output.loss, Tensor) or output.loss.ndim != 0:
-            raise Problem("finite losses", f"the loss is no scalar tensor but {_describe(output.loss)}", step)
+            raise Finding("finite losses", f"the loss is no scalar tensor but {_describe(output.loss)}", step)
         for name, value in {"loss": output.loss, **output.logs}.items():
             number = float(value.detach()) if isinstance(value, Tensor) else float(value)
             if not math.isfinite(number):
-                raise Problem("finite losses", f"{name} is {number} [{self.setup.title}]", step)
+                raise Finding("finite losses", f"{name} is {number} [{self.setup.title}]", step)
         expected = (len(done.batch.index), self.setup.num_classes)
         if output.logits is not None and tuple(output.logits.shape) != expected:
-            raise Problem("trains", f"StepOutput.logits has shape {tuple(output.logits.shape)}, not {expected}", step)
+            raise Finding("trains", f"StepOutput.logits has shape {tuple(output.logits.shape)}, not {expected}", step)
         if output.loss.dtype != self.dtype:
-            raise Problem("precision", f"the loss is {output.loss.dtype} in a run of {self.dtype}", step)
+            raise Finding("precision", f"the loss is {output.loss.dtype} in a run of {self.dtype}", step)
 
     @contextlib.contextmanager
     def _blamed(self, where: str, check: str = "trains") -> Iterator[None]:
-        """Turn what the method raises into a :class:`Problem`."""
+        """Turn what the method raises into a :class:`Finding`."""
         try:
             yield
-        except Problem:
+        except Finding:
             raise
         except Exception as error:
             undeclared = next((e for e in (error, error.__cause__) if isinstance(e, UndeclaredError)), None)
             step = error.step if isinstance(error, MethodError) else self.step
             if undeclared is not None:
-                raise Problem("declared information", str(undeclared), step) from error
+                raise Finding("declared information", str(undeclared), step) from error
             what = error.reason if isinstance(error, MethodError) else f"{where}: {type(error).__name__}: {error}"
-            raise Problem(check, f"{what} [{self.setup.title}]", step) from error
+            raise Finding(check, f"{what} [{self.setup.title}]", step) from error
 
 
 def _describe(value: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import stratified_draw
+from noisybench.spec.cards import SplitSizes
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,6 @@ class Splits:
             digest.update(f"{name}{len(rows)}".encode())
             digest.update(rows.tobytes())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class SplitSizes:
-    """How many images the parts that are cut out get."""
-
-    meta: int
-    noisy_val: int
-    clean_val: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ def split(protocol: str, whole: SplitInput, sizes: SplitSizes, seed: int) -> Spl
         UserError: the parts asked for are larger than the data.
     """
     train_labels, num_test, known, own_clean = whole.train_labels, whole.num_test, whole.known, whole.own_clean
-    meta_size, noisy_val_size, clean_val_size = sizes.meta, sizes.noisy_val, sizes.clean_val
+    meta_size, noisy_val_size, clean_val_size = sizes.meta_size, sizes.noisy_val_size, sizes.clean_val_size
     if protocol == "authors":
         if own_clean is not None or (known is not None and (known >= 0).any()):
             return _authors_own(known, own_clean, num_test, meta_size, seed)

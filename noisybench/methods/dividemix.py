@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, Settings, StepOutput
 from noisybench.methods.loss_mixture import clean_probability, rescale
+from noisybench.methods.losses import prior_penalty
 from noisybench.methods.mixmatch import linear_ramp, mixup, sharpen
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
 from noisybench.spec.track import Counts, Epochs
@@ -253,13 +254,3 @@ def negative_entropy(logits: Tensor) -> Tensor:
     """The mean over samples of Σ_c p_c log p_c: lowest for the least certain predictions (a scalar)."""
     log_p = F.log_softmax(logits, dim=1)
     return (log_p.exp() * log_p).sum(dim=1).mean()
-
-
-def prior_penalty(mean_prediction: Tensor) -> Tensor:
-    """KL(uniform ‖ mean prediction) (a scalar): keeps a network from calling everything one class.
-
-    Args:
-        mean_prediction: C, over the global batch.
-    """
-    num_classes = len(mean_prediction)
-    return -(mean_prediction * num_classes).log().mean()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from noisybench.data import Dataset, Images, SplitInput, Splits, SplitSizes, load_dataset, split
+from noisybench.data import Dataset, Images, SplitInput, Splits, load_dataset, split
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
 from noisybench.spec import registry
+from noisybench.spec.cards import SplitSizes
 from noisybench.spec.checked_labels import read_checked
 from noisybench.spec.config import RunConfig
 
@@ -134,7 +135,9 @@ def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
         known=None if known is labels else known,
         own_clean=dataset.clean.labels if dataset.clean is not None else None,
     )
-    sizes = SplitSizes(config.meta_size, config.noisy_val_size, config.clean_val_size)
+    sizes = SplitSizes(
+        meta_size=config.meta_size, noisy_val_size=config.noisy_val_size, clean_val_size=config.clean_val_size
+    )
     splits = split(config.protocol, whole, sizes, config.seed)
     noise = draw_noise(config, dataset)
     true = known[splits.train]

@@ -202,12 +202,12 @@ def test_a_record_the_board_refuses_is_told(card, cli):
     assert f"not filed: {suite.runs[0].label}" in out and f"is taken by run {other.run_id}" in out
 
 
-def test_plan_names_who_has_a_claim_and_no_file_files_nothing(card, cli):
+def test_plan_names_who_has_a_lease_and_no_file_files_nothing(card, cli):
     suite = suite_of(card, methods=["ce"])
-    with leases.acquire(suite.claims, suite.runs[1].run_id):
+    with leases.acquire(suite.lease_folder, suite.runs[1].run_id):
         code, out, _ = cli("bench", "plan", card, "--methods", "ce")
-        assert code == 0 and f"process {os.getpid()}" in out and "2 runs: 1 claimed, 1 to do" in out
-        assert suite.status(suite.runs[1]).state == State.CLAIMED
+        assert code == 0 and f"process {os.getpid()}" in out and "2 runs: 1 leased, 1 to do" in out
+        assert suite.status(suite.runs[1]).state == State.LEASED
     code, out, _ = cli("bench", "run", card, "--methods", "ce", "--no-file", "--jobs", "1")
     assert code == 0 and "2 done" in out and not Path("leaderboards").exists()
 
@@ -246,18 +246,18 @@ def start_worker(card: Path, *more: str) -> subprocess.Popen:
     )
 
 
-def claimed(suite) -> dict[str, int]:
-    """Process numbers by the run id that they claim; without claims that are being written or released."""
+def leased(suite) -> dict[str, int]:
+    """Process numbers by the run id that they lease; without leases that are being written or released."""
     pids = {}
-    for file in suite.claims.glob("*.claim"):
+    for file in suite.lease_folder.glob("*.lease"):
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             pids[file.name.partition(".")[0]] = json.loads(file.read_text())["pid"]
     return pids
 
 
 def running(suite, pid: int):
-    """The run that a process has the claim of, with at least one epoch done and no result yet."""
-    pids = claimed(suite)
+    """The run that a process has the lease of, with at least one epoch done and no result yet."""
+    pids = leased(suite)
     for run in suite.runs:
         if pids.get(run.run_id) == pid and suite.epochs_done(run) and not (suite.folder(run) / "result.json").exists():
             return run
@@ -291,7 +291,7 @@ def test_twelve_runs_three_workers_one_killed_midway(card):
         told = "".join(outputs)
         assert told.count(f"({run_id}): done") == 1, told
         assert told.count(f"({run_id}): started") == (2 if run_id == cut_off.run_id else 1), told
-    assert not list(suite.claims.iterdir())
+    assert not list(suite.lease_folder.iterdir())
     alone = noisybench.run(cut_off.config.model_copy(update={"output": Path("alone")}))
     resumed = next(record for record in filed if record.run_id == cut_off.run_id)
     assert alone.fingerprints == resumed.fingerprints and alone.metrics == resumed.metrics
@@ -304,7 +304,7 @@ def test_jobs_go_on_without_one_that_is_killed(card):
     process = start_worker(card, "--jobs", "2")
     while True:
         assert process.poll() is None, process.communicate()
-        pids = set(claimed(suite).values())
+        pids = set(leased(suite).values())
         at_work = [pid for pid in pids if running(suite, pid)]
         if len(pids) == 2 and at_work:
             break
@@ -320,13 +320,13 @@ def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
     card.write_text(CARD.format(seeds=1, epochs=2000))
     suite = suite_of(card)
     process = start_worker(card, "--jobs", "2")
-    while len(list(suite.claims.glob("*.claim"))) < 2 or not any(suite.epochs_done(run) for run in suite.runs):
+    while len(list(suite.lease_folder.glob("*.lease"))) < 2 or not any(suite.epochs_done(run) for run in suite.runs):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out = process.communicate(timeout=300)[0]
     assert process.returncode == 130 and "4 left to do; the same command goes on from here" in out, out
-    assert "Traceback" not in out and not list(suite.claims.glob("*.claim"))
+    assert "Traceback" not in out and not list(suite.lease_folder.glob("*.lease"))
 
 
 def test_the_live_table_has_what_is_at_work_and_what_went_wrong(card):
