@@ -47,7 +47,9 @@ def cifar10_run() -> RunLength:
     """A run on CIFAR-10 under the sealed protocol, by the dataset's card."""
     config = build_config({"method": "ce", "dataset": "cifar10"})
     evaluated = registry.dataset_card("cifar10").test_size + config.noisy_val_size + config.clean_val_size
-    return RunLength(config.epochs, train_size(config), evaluated)
+    images = train_size(config)
+    assert images is not None  # it is on the card
+    return RunLength(config.epochs, images, evaluated)
 
 
 def warm_up_epochs(method: str, epochs: int) -> int:

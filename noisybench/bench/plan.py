@@ -199,10 +199,10 @@ def _label(card: BenchmarkCard, config: dict[str, Any]) -> str:
 def take_shard(runs: list[PlannedRun], number: int, count: int) -> list[PlannedRun]:
     """Part ``number`` of ``count``: disjoint, together all, and of about equal cost.
 
-    The runs are dealt round from the costliest down. What is done already plays no part, so that all workers deal
-    alike, whenever they start.
+    The runs are dealt round from the costliest down, in the card's order where their cost is unknown. What is done
+    already plays no part, so that all workers deal alike, whenever they start.
     """
-    dealt = sorted(range(len(runs)), key=lambda position: -forward_images(runs[position].config))
+    dealt = sorted(range(len(runs)), key=lambda position: -(forward_images(runs[position].config) or 0.0))
     return [runs[position] for position in sorted(dealt[number - 1 :: count])]
 
 
@@ -220,23 +220,30 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def train_size(config: RunConfig) -> int:
-    """Images in the noisy train set, as the card states the dataset's size."""
+def train_size(config: RunConfig) -> int | None:
+    """Images in the noisy train set, by the dataset's size on its card; None if that depends on the files."""
     official = registry.dataset_card(config.dataset).train_size
+    if official is None:
+        return None
     size = official if config.limit_train is None else min(config.limit_train, official)
     if config.protocol == "authors":  # held-out parts are cut from the test part
         return size
     return size - config.meta_size - config.noisy_val_size - config.clean_val_size
 
 
-def steps(config: RunConfig) -> int:
-    """Training steps, counting one pass over the train set an epoch."""
-    return config.epochs * -(-train_size(config) // config.batch_size)
+def steps(config: RunConfig) -> int | None:
+    """Training steps, counting one pass over the train set an epoch; None if its size is unknown."""
+    size = train_size(config)
+    return None if size is None else config.epochs * -(-size // config.batch_size)
 
 
-def forward_images(config: RunConfig) -> float:
+def forward_images(config: RunConfig) -> float | None:
     """Forward passes of single images: the method's forward equivalents a step × steps × images a step.
 
-    Evaluation is not counted, nor are a method's epochs of several passes.
+    Evaluation is not counted, nor are a method's epochs of several passes. None if the train set's size is unknown.
     """
-    return registry.load_method(config.method).forward_equivalents * steps(config) * config.batch_size
+    number = steps(config)
+    if number is None:
+        return None
+    cost: float = registry.load_method(config.method).forward_equivalents
+    return cost * number * config.batch_size

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 from noisybench.bench.plan import Suite
 from noisybench.bench.worker import Event, Listener, work
@@ -35,22 +37,26 @@ def run_workers(suite: Suite, jobs: int, tell: Listener) -> list[str]:
         return []
     # Pipes, not a queue: a worker killed while it holds a queue's lock would stop all others.
     context = multiprocessing.get_context("spawn")
-    workers, died = {}, []
+    workers: dict[Any, BaseProcess] = {}
+    died: list[str] = []
     try:
         for number in range(jobs):
             reader, writer = context.Pipe(duplex=False)
-            worker = context.Process(target=_worker, args=(suite, writer), name=f"worker {number + 1}", daemon=True)
+            worker: BaseProcess = context.Process(
+                target=_worker, args=(suite, writer), name=f"worker {number + 1}", daemon=True
+            )
             with _environment(number, jobs):
                 worker.start()
             writer.close()
             workers[reader] = worker
         open_pipes = set(workers)
         while open_pipes:
-            for reader in wait(list(open_pipes)):
+            pipe: Any
+            for pipe in wait(list(open_pipes)):
                 try:
-                    message = reader.recv()
+                    message = pipe.recv()
                 except (EOFError, OSError):  # it ended, or was killed in the middle of a message
-                    open_pipes.discard(reader)
+                    open_pipes.discard(pipe)
                     continue
                 if isinstance(message, str):
                     raise UserError(message)

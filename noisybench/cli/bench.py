@@ -110,7 +110,12 @@ def plan(
     if slurm is not None:
         from noisybench.bench.slurm import write_script
 
-        options = {"--seeds": seeds, "--methods": methods, "--output": output, "--data-path": data_path}
+        options: dict[str, object] = {
+            "--seeds": seeds,
+            "--methods": methods,
+            "--output": output,
+            "--data-path": data_path,
+        }
         options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         given += [text for named in noise or [] for text in ("--noise", named)]

@@ -38,10 +38,10 @@ def untouched(where: str, *, torch_too: bool, step: int | None = None) -> Iterat
 
 
 def _states(torch_too: bool) -> dict[str, object]:
-    algorithm, keys, position, *gauss = np.random.get_state()
-    states = {
+    state = np.random.get_state()
+    states: dict[str, object] = {
         "Python's global generator": random.getstate(),
-        "NumPy's global generator": (algorithm, keys.tobytes(), position, *gauss),
+        "NumPy's global generator": [part.tobytes() if isinstance(part, np.ndarray) else part for part in state],
     }
     if torch_too:
         states["torch's global generator"] = torch.random.get_rng_state().numpy().tobytes()

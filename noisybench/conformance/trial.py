@@ -22,6 +22,7 @@ from noisybench.core.errors import MethodError
 from noisybench.core.nested import merge
 from noisybench.data import Dataset, Images
 from noisybench.data.loader import Pass
+from noisybench.data.pixels import ResidentPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.methods.base import LabelEstimate
 from noisybench.methods.context import UndeclaredError
@@ -62,8 +63,8 @@ class Trial:
         card = registry.dataset_card("synthetic")
         size = self.config.image_size or card.image_size
         card = card.model_copy(update={"classes": card.classes[: setup.num_classes], "image_size": size})
-        train, test = synthetic_images(card)
-        self.data = prepare_dataset(self.config, Dataset(card, Images(*train), Images(*test)))
+        train, test = (Images(ResidentPixels(pixels), labels) for pixels, labels in synthetic_images(card))
+        self.data = prepare_dataset(self.config, Dataset(card, train, test))
         self.dtype = getattr(torch, self.config.precision)
         self.streams = streams(self.config, self.data, CPU, self.dtype)
         self._inputs = self._input_tensors()
@@ -154,7 +155,7 @@ class Trial:
         return any(not torch.equal(*pair) for pair in zip(self._inputs, self._input_tensors(), strict=True))
 
     def _input_tensors(self) -> list[Tensor]:
-        sets = [self.streams.train] + [self.streams.meta] * (self.streams.meta is not None)
+        sets = [self.streams.train] + ([self.streams.meta] if self.streams.meta is not None else [])
         return [tensor.clone() for part in sets for tensor in (part.pixels[:], part.labels, part.sample)]
 
     def _look_at(self, done: Step) -> None:

@@ -129,7 +129,7 @@ def _step_ahead(forward: NoisyForward, inner: InnerStep) -> Weights:
     else:
         # With the outputs kept the graph can be made again: it goes, before the meta batch's is built.
         gradients = inner.average(_gradients(inner.loss, forward.weights, retain_graph=forward.outputs is None))
-        ahead = torch._foreach_add([weight.detach() for weight in weights], gradients, alpha=-inner.lr)
+        ahead = list(torch._foreach_add([weight.detach() for weight in weights], gradients, alpha=-inner.lr))
     return {name: weight.requires_grad_() for name, weight in zip(names, ahead, strict=True)}
 
 

@@ -82,7 +82,8 @@ def look_ahead_gradient(
 
     total = [torch.zeros_like(weight) for weight in weights]
     total_loss = torch.zeros((), device=forward.logits.device, dtype=forward.logits.dtype)
-    gradients, directions = [], []
+    gradients: list[Tensor] = []
+    directions: list[Tensor] = []
     for labels in steps.label_sets:
         with torch.enable_grad():
             inner = F.cross_entropy(forward.logits, labels)
@@ -113,8 +114,8 @@ def look_ahead_gradient(
 def _again(steps: list[Tensor], weights: list[Tensor], directions: list[Tensor]) -> list[Tensor]:
     """∇θ Σ <step, direction>, through the steps' own graphs."""
     reached = [(gradient, along) for gradient, along in zip(steps, directions, strict=True) if gradient.requires_grad]
-    gradients, directions = zip(*reached, strict=True)
-    return list(torch.autograd.grad(gradients, weights, directions, retain_graph=True, materialize_grads=True))
+    gradients, along = zip(*reached, strict=True)
+    return list(torch.autograd.grad(gradients, weights, along, retain_graph=True, materialize_grads=True))
 
 
 def hessian_vector_product(

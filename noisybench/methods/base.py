@@ -20,6 +20,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+AnySettings = Settings  # by another name: within Method, ``Settings`` is the method's own class
+
+
 @dataclass
 class StepOutput:
     """What one training step found.
@@ -62,16 +65,21 @@ class Method:
         views: how many independent augmentations of each image a batch holds (``batch.views``), or their strengths:
             ``("weak", "strong")``; weak is the run's own augmentation, strong adds RandAugment.
         heads: names that :meth:`predict` knows; the first is the headline.
-        forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2).
+        forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2);
+            :meth:`build` may set the run's own where it depends on settings.
     """
 
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[AnySettings]] = AnySettings
+    settings: Any  # a subclass annotates it with its own class
     needs: ClassVar[frozenset[str]] = frozenset()
     views: ClassVar[int | tuple[str, ...]] = 1
     heads: ClassVar[tuple[str, ...]] = ("network",)
-    forward_equivalents: ClassVar[float] = 3.0
+    forward_equivalents: float = 3.0
 
-    def __init__(self, settings: Settings, context: Context):
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, settings: AnySettings, context: Context):
         self.settings = settings
         self.context = context
         self.build()
@@ -161,7 +169,7 @@ class Method:
                 holder[key] = state[name]
 
 
-def _walk(holder: dict[str, Any] | list | tuple, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
+def _walk(holder: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
     """A method's attributes with lists, tuples and dicts opened: ``optimizers.0`` and so on.
 
     Yields:

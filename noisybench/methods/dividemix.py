@@ -87,7 +87,7 @@ class DivideMix(TwoNetworks):
     views: ClassVar[int] = 2
     # Without gradients: 4 of the network that trains (2 views, labelled and unlabelled), 2 of the other; then 4 with
     # a backward pass. The full pass of each epoch is not counted.
-    forward_equivalents: ClassVar[float] = 4 + 2 + 4 * 3
+    forward_equivalents: float = 4 + 2 + 4 * 3
 
     def build(self) -> None:
         super().build()
@@ -225,8 +225,8 @@ class DivideMix(TwoNetworks):
 
     def _unlabelled_weight(self, batch: Batch) -> float:
         """λ_u times its ramp, which grows from batch to batch."""
-        epochs = batch.epoch - self.settings.warmup_epochs
-        epochs += float(self.rows_done[batch.tag] / self.rows_in_pass[batch.tag])
+        done = float(self.rows_done[batch.tag] / self.rows_in_pass[batch.tag])
+        epochs = batch.epoch - self.settings.warmup_epochs + done
         return self.choice.lambda_u * linear_ramp(epochs, self.settings.ramp_epochs)
 
     def epoch_logs(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ class L2R(Method):
     """Weights are the clamped, normalised descent direction of the clean loss from weights of zero."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 8.0  # forward, meta forward and backward, the tangent (2), backward
+    forward_equivalents: float = 8.0  # forward, meta forward and backward, the tangent (2), backward
 
     def training_step(self, batch: Batch) -> StepOutput:
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
@@ -29,7 +29,7 @@ class L2R(Method):
             self.network,
             forward,
             InnerStep(None, lr=1.0),  # at weights of zero the look-ahead step has length zero
-            MetaBatch.labelled(batch.meta_images, batch.meta_labels, self.context.average_meta),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         helps = cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)
         weights = positive_shares(helps, self.context)

@@ -33,7 +33,7 @@ class MetaWeightNet(Method):
     Settings = MetaWeightNetSettings
     settings: MetaWeightNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 10.0
+    forward_equivalents: float = 10.0
 
     def build(self) -> None:
         super().build()
@@ -57,7 +57,7 @@ class MetaWeightNet(Method):
             self.network,
             forward,
             InnerStep((weights.detach() * losses).mean(), inner_lr, self.context.average),
-            MetaBatch.labelled(batch.meta_images, batch.meta_labels, self.context.average_meta),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         # dLm/dw_i = −α/N·<p_i − e_yi, ȯ_i>: descending this product's mean takes the chain rule through V.
         slopes = -inner_lr * cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)

@@ -50,7 +50,7 @@ class MetaLabelNet(Method):
     Settings = MetaLabelNetSettings
     settings: MetaLabelNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 11.0  # MSLG's 10 and the encoder
+    forward_equivalents: float = 11.0  # MSLG's 10 and the encoder
 
     def build(self) -> None:
         super().build()
@@ -88,7 +88,7 @@ class MetaLabelNet(Method):
             InnerStep(
                 soft_label_loss(forward.logits, label_logits.detach()), self.settings.inner_lr, self.context.average
             ),
-            MetaBatch.labelled(batch.meta_images, batch.meta_labels, self.context.average_meta),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         # ∂Lm/∂ℓ = α/(N·C)·direction: descending this product's mean takes the chain rule through the label layer.
         direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach())

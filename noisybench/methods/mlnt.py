@@ -60,7 +60,7 @@ class MLNT(Method):
     Settings = MLNTSettings
     settings: MLNTSettings
     heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
-    forward_equivalents: ClassVar[float] = 97.0  # of a meta step with the default settings; build() counts the run's
+    forward_equivalents: float = 97.0  # of a meta step with the default settings; build() counts the run's
 
     def build(self) -> None:
         super().build()

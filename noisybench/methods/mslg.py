@@ -51,7 +51,7 @@ class MSLG(Method):
     Settings = MSLGSettings
     settings: MSLGSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 10.0
+    forward_equivalents: float = 10.0
 
     def build(self) -> None:
         super().build()
@@ -90,7 +90,7 @@ class MSLG(Method):
             InnerStep(
                 soft_label_loss(forward.logits, label_logits, floor), self.settings.inner_lr, self.context.average
             ),
-            MetaBatch.labelled(batch.meta_images, batch.meta_labels, self.context.average_meta),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
             engine=self.settings.engine,
         )
 

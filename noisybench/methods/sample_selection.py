@@ -49,9 +49,8 @@ class SampleSelection(TwoNetworks):
         if self.settings.beta1_switch_epoch != "never" and not all("betas" in group for group in groups):
             raise UserError("method.beta1_switch_epoch is for Adam: set optimizer.name=adam, or never here")
         context = self.context
-        self.tau = self.settings.forget_rate
-        if self.tau is None:
-            self.tau = expected_wrong_share(context.noise_rate, context.noise_kind)
+        given = self.settings.forget_rate
+        self.tau = expected_wrong_share(context.noise_rate, context.noise_kind) if given is None else given
         shape = (len(context.given_labels), context.num_classes)
         uniform = torch.full(shape, 1 / context.num_classes, dtype=context.dtype)
         context.store.add("prediction", uniform)

@@ -81,7 +81,7 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
     name = spec.name
     if not timm.is_model(name.split(".")[0]):
         raise unknown_name("model", name, model_names())
-    arguments = {"num_classes": spec.num_classes, "in_chans": spec.channels}
+    arguments: dict[str, Any] = {"num_classes": spec.num_classes, "in_chans": spec.channels}
     if "img_size" in inspect.signature(timm.model_entrypoint(name.split(".")[0])).parameters or _is_sized(name):
         arguments["img_size"] = spec.image_size
     with rng.torch_seeded(seed, "init", number):

@@ -25,16 +25,16 @@ class World:
     """
 
     def __init__(self, accelerator: Accelerator):
-        self.rank = accelerator.process_index
-        self.size = accelerator.num_processes
-        self.is_main = accelerator.is_main_process
+        self.rank: int = accelerator.process_index
+        self.size: int = accelerator.num_processes
+        self.is_main: bool = accelerator.is_main_process
         self._accelerator = accelerator
         self.rows = slice(None)  # this process's rows of the present batch
         self.share = 1.0  # and their fraction of it
         self.meta_share = 1.0  # its fraction of the present meta batch
         self.alone = self.size == 1
 
-    def __deepcopy__(self, memo) -> World:
+    def __deepcopy__(self, memo: object) -> World:
         return self  # a copied network is still of this world
 
     def begin_batch(self, rows: slice, size: int, meta_size: int) -> None:

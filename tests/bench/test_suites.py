@@ -24,6 +24,7 @@ from noisybench.bench.report import LiveReport
 from noisybench.bench.worker import Event
 from noisybench.core.errors import UserError
 from noisybench.leaderboard.store import open_board
+from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
 from noisybench.spec.record import RunRecord
 from noisybench.train.progress import Progress
@@ -112,6 +113,18 @@ def test_work_of_a_run():
     config = RunConfig(method="mslg", dataset="synthetic", noise_rate=0.2, epochs=3)
     assert steps(config) == 3 * 3  # 200 images less 30 + 10 + 10 held out, 60 a batch
     assert forward_images(config) == 10 * 9 * 60
+
+
+def test_a_dataset_whose_size_depends_on_its_files_has_no_known_cost(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("bench", "plan", "food101n", "--seeds", "3", "--shard", "2/4")
+    assert code == 0 and not err
+    assert "2 runs: 2 to do" in out and "2 runs: no record of the method, and the size of the dataset" in out
+    runs = plan(registry.benchmark_card("food101n"), tmp_path, None).runs
+    assert len(runs) == 6 and {forward_images(run.config) for run in runs} == {None}
+    shards = [take_shard(runs, number, 4) for number in (1, 2, 3, 4)]
+    assert sorted(len(shard) for shard in shards) == [1, 1, 2, 2]
+    assert sorted(run.run_id for shard in shards for run in shard) == sorted(run.run_id for run in runs)
 
 
 def test_done_is_skipped_interrupted_resumed_and_all_filed(card, cli, monkeypatch):
