@@ -248,6 +248,20 @@ def test_what_is_wrong_with_one_is_one_line(cli, cutout, tmp_path, setting, said
     assert code == 2 and err.count("\n") == 1 and said in err
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("Settings = dict", "cannot be imported from bad_one:Bad: TypeError: Bad.Settings must be a subclass of"),
+        ("apple = None", "is bad_one:Bad, which lacks apply"),
+    ],
+)
+def test_a_class_that_is_none_is_named(cli, plugin, body, reason):
+    text = f"from noisybench.data.augmentations import Augmentation\nclass Bad(Augmentation):\n    {body}\n"
+    plugin("strange", {GROUP: {"bad": "bad_one:Bad"}}, {"bad_one.py": text})
+    code, out, _ = cli("augmentations")
+    assert code == 0 and f"not usable: bad of strange: {reason}" in out
+
+
 def test_a_broken_one_is_named_and_the_others_work(cli, plugin):
     plugin("strange", {GROUP: {"bad": "bad_one:missing"}}, {"bad_one.py": ""})
     code, out, _ = cli("augmentations")
