@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from noisybench.spec.config import RunConfig
-    from noisybench.spec.record import RunRecord
-    from noisybench.train.loop import run
+from noisybench.core.lazy import lazy_names
 
 __version__ = "0.1.0"
-__all__ = ["RunConfig", "RunRecord", "run"]
+__all__ = ["ResolvedConfig", "RunConfig", "RunRecord", "resolve", "run"]
 
-# Loaded when first used: importing the package (as `noisybench --help` does) needs no torch.
-_HOMES = {"RunConfig": "noisybench.spec.config", "RunRecord": "noisybench.spec.record", "run": "noisybench.train.loop"}
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'noisybench' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if TYPE_CHECKING:
+    from noisybench.spec.config import ResolvedConfig, RunConfig
+    from noisybench.spec.layers import resolve
+    from noisybench.spec.record import RunRecord
+    from noisybench.train.loop import run
+else:  # imported when first used: the package itself (as `noisybench --help` has it) needs no torch
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ResolvedConfig": "noisybench.spec.config",
+            "RunConfig": "noisybench.spec.config",
+            "RunRecord": "noisybench.spec.record",
+            "resolve": "noisybench.spec.layers",
+            "run": "noisybench.train.loop",
+        },
+    )

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow.parquet
 
-from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
 from noisybench.train.prepare import prepare
 
@@ -22,7 +22,7 @@ SHOWN = 10
 
 def main(folder: Path, figure_file: Path) -> None:
     record = RunRecord.load(folder / "result.json")
-    data = prepare(RunConfig(**{**record.config, "output": None}))
+    data = prepare(resolve_dict({**record.config, "output": None}))
     table = pyarrow.parquet.read_table(folder / "labels.parquet").to_pydict()
     true = data.dataset.train.labels
     wrong = [row for row, index in enumerate(table["index"]) if table["given_label"][row] != true[index]]

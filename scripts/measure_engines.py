@@ -67,7 +67,7 @@ def mlnt_orders(network: nn.Module, teacher: nn.Module, train: Stream, epoch: in
 
 
 def main() -> None:
-    config = noisybench.RunConfig(method="mslg", noise_rate=0.6)
+    config = noisybench.resolve(noisybench.RunConfig(method="mslg", noise_rate=0.6))
     arguments = {"num_classes": 10, "channels": 1, "image_size": 8, "pretrained": False, "seed": 0}
     for dtype in (torch.float64, torch.float32):
         on_device = streams(config, prepare(config), torch.device("cpu"), dtype)

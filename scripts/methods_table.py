@@ -27,7 +27,7 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
 
     import noisybench
     from noisybench.core.nested import merge
-    from noisybench.spec import registry
+    from noisybench.spec.method_settings import method_settings
     from noisybench.spec.text import parse_override
 
     torch.set_num_threads(1)
@@ -35,7 +35,7 @@ def run_one(folder: str, method: str, noise: str, rate: float, seed: int) -> tup
     name, _, inside = method.removesuffix("]").partition("[")
     given = {"method": name, "dataset": "digits", "noise": noise, "noise_rate": rate, "seed": seed}
     for setting in filter(None, inside.split(";")):
-        of_method = setting.partition("=")[0] in registry.load_method(name).Settings.model_fields
+        of_method = setting.partition("=")[0] in method_settings(name).model_fields
         given = merge(given, parse_override(f"method.{setting}" if of_method else setting))
     record = noisybench.run(noisybench.RunConfig(**given, output=output), resume=True)
     return record.metrics["test_accuracy_last"], record.cost.train_seconds

@@ -23,7 +23,8 @@ from noisybench.data.pixels import PixelSource
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.cards import DatasetCard
-from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.config import ResolvedConfig
+from noisybench.spec.layers import resolve_dict
 from noisybench.train.build import Place
 from noisybench.train.prepare import RunData, prepare_dataset
 from noisybench.train.session import Session
@@ -151,7 +152,7 @@ class Problem:
             "epochs": epochs,
             "settings": settings,
         }
-        self.config: RunConfig = build_config(merge(given, changes or {}))
+        self.config: ResolvedConfig = resolve_dict(merge(given, changes or {}))
         train_rows = size.rows + size.batch_size
         dataset = made_up_dataset(size.classes, size.side, train_rows, test_rows or size.classes, device)
         self.data: RunData = prepare_dataset(self.config, dataset)

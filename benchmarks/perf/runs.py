@@ -21,7 +21,7 @@ from benchmarks.perf.together import Crew, ProcessFailed
 from noisybench.bench.plan import train_size
 from noisybench.core.errors import UserError
 from noisybench.spec import registry
-from noisybench.spec.config import build_config
+from noisybench.spec.layers import resolve_dict
 
 NO_GPU = "not measured: GPU busy, GPU memory in use"
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ class RunLength:
 
 def cifar10_run() -> RunLength:
     """A run on CIFAR-10 under the sealed protocol, by the dataset's card."""
-    config = build_config({"method": "ce", "dataset": "cifar10"})
+    config = resolve_dict({"method": "ce", "dataset": "cifar10"})
     evaluated = registry.dataset_card("cifar10").test_size + config.noisy_val_size + config.clean_val_size
     return RunLength(config.epochs, train_size(config), evaluated)
 
@@ -55,7 +55,7 @@ def warm_up_epochs(method: str, epochs: int) -> int:
 
     It is what a setting named ``warmup_epochs`` says; a method without one is taken to train all epochs alike.
     """
-    recipe = build_config({"method": method, "dataset": "cifar10"})
+    recipe = resolve_dict({"method": method, "dataset": "cifar10"})
     warmup = min(recipe.settings.get("warmup_epochs", 0), recipe.epochs)
     return round(epochs * warmup / recipe.epochs)
 

@@ -16,7 +16,8 @@ from noisybench.leaderboard.cells import cell_of, expand
 from noisybench.leaderboard.store import Board, record_file
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
-from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.config import ResolvedConfig
+from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
 
 
@@ -43,7 +44,7 @@ class Status:
 class PlannedRun:
     """One run of a suite."""
 
-    config: RunConfig
+    config: ResolvedConfig
     run_id: str
     label: str
 
@@ -170,7 +171,7 @@ def plan(
     runs = []
     for expanded in expand(card, seeds=seeds, methods=methods):
         given = {**(environment or {}), "noise_file": files.get(expanded["noise"])}
-        config = build_config(merge(expanded, {name: value for name, value in given.items() if value is not None}))
+        config = resolve_dict(merge(expanded, {name: value for name, value in given.items() if value is not None}))
         run_id = config.run_id
         config = config.model_copy(update={"output": output / run_id})
         runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))
@@ -207,7 +208,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def train_size(config: RunConfig) -> int:
+def train_size(config: ResolvedConfig) -> int:
     """Images in the noisy train set, as the card states the dataset's size."""
     official = registry.dataset_card(config.dataset).train_size
     size = official if config.limit_train is None else min(config.limit_train, official)
@@ -216,12 +217,12 @@ def train_size(config: RunConfig) -> int:
     return size - config.meta_size - config.noisy_val_size - config.clean_val_size
 
 
-def steps(config: RunConfig) -> int:
+def steps(config: ResolvedConfig) -> int:
     """Training steps, counting one pass over the train set an epoch."""
     return config.epochs * -(-train_size(config) // config.batch_size)
 
 
-def forward_images(config: RunConfig) -> float:
+def forward_images(config: ResolvedConfig) -> float:
     """Forward passes of single images: the method's forward equivalents a step × steps × images a step.
 
     Evaluation is not counted, nor are a method's epochs of several passes.

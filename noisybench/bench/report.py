@@ -7,12 +7,12 @@ import datetime
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from noisybench.bench.estimate import Estimate, estimate, known_records
 from noisybench.bench.plan import PlannedRun, State, Suite, last_line
 from noisybench.bench.worker import Event
+from noisybench.core.console import literal, say
 
 
 def print_plan(suite: Suite, console: Console) -> None:
@@ -26,16 +26,17 @@ def print_plan(suite: Suite, console: Console) -> None:
     for run, status, cost in zip(suite.runs, statuses, estimates, strict=True):
         passes = f"{cost.forward_images:.2e}" if cost.forward_images else ""
         table.add_row(
-            run.run_id, escape(run.label), str(status.state), passes, _time(cost), escape(last_line(status.detail))
+            run.run_id, literal(run.label), str(status.state), passes, _time(cost), literal(last_line(status.detail))
         )
     console.print(table)
     counts = collections.Counter(status.state for status in statuses)
     totals = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     console.print(f"{len(suite.runs)} runs: {totals or 'none'}", highlight=False)
-    console.print(_explained(estimates), highlight=False, soft_wrap=True)
+    for line in _explained(estimates):
+        say(line, console)
 
 
-def _explained(estimates: list[Estimate]) -> str:
+def _explained(estimates: list[Estimate]) -> list[str]:
     """The total, and what it is made of."""
     work = sum(cost.forward_images for cost in estimates)
     lines = [
@@ -48,7 +49,7 @@ def _explained(estimates: list[Estimate]) -> str:
         lines.append(f"Time left, one run after another: {total}, from:")
     bases = collections.Counter(cost.basis for cost in estimates if cost.basis)
     lines += [f"  {count} run{'s' if count > 1 else ''}: {basis}" for basis, count in sorted(bases.items())]
-    return "\n".join(lines)
+    return lines
 
 
 def _time(cost: Estimate) -> str:
@@ -97,7 +98,7 @@ class LiveReport:
 
     def say(self, line: str) -> None:
         """One line for the user."""
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        say(line, self._console)
 
     def _table(self) -> Table:
         counts = collections.Counter(self._state.values())
@@ -106,7 +107,7 @@ class LiveReport:
             table.add_column(title)
         for run_id, run in self._runs.items():
             if self._state[run_id] in ("running", "not filed", State.FAILED):
-                table.add_row(escape(run.label), self._state[run_id], self._done(run), escape(self._details[run_id]))
+                table.add_row(literal(run.label), self._state[run_id], self._done(run), literal(self._details[run_id]))
         return table
 
     def _done(self, run: PlannedRun) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from noisybench.bench import leases
 from noisybench.bench.plan import PlannedRun, State, Suite
 from noisybench.core.errors import FolderInUse, UserError
+from noisybench.spec.metrics import EPOCH
 from noisybench.train.progress import Progress
 
 POLL_SECONDS = 2.0
@@ -105,6 +106,6 @@ class _ClaimedProgress(Progress):
         self._report(Event(self._run.run_id, "said", line))
 
     def epoch(self, row) -> None:
-        self._report(Event(self._run.run_id, "epoch", epochs=row["epoch"] + 1))
+        self._report(Event(self._run.run_id, "epoch", epochs=row[EPOCH.name] + 1))
         if self._claim.lost():
             raise TakenOver

@@ -104,6 +104,7 @@ def plan(
     print_plan(suite, console())
     if slurm is not None:
         from noisybench.bench.slurm import write_script
+        from noisybench.core.console import say
 
         options = {"--seeds": seeds, "--methods": methods, "--output": output, "--data-path": data_path}
         options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
@@ -112,7 +113,7 @@ def plan(
         given += ["--no-file"] if no_file else ["--root", str(root)]
         count = min(len(suite.runs), shards or MAX_SHARDS)
         write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count)
-        print(f"{slurm}: {count} array tasks; submit it with `sbatch {slurm}`")
+        say(f"{slurm}: {count} array tasks; submit it with `sbatch {slurm}`")
 
 
 MAX_SHARDS = 64

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
-from noisybench.core.console import console
+from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
 from noisybench.core.files import replace_file
 from noisybench.data.cifar_archives import find_batches
@@ -41,11 +40,11 @@ def verify(name: str, data_path: Path | None) -> bool:
         listing = read_listing(card, root, None, report)
         if listing is not None:
             parts = {part: listing.pixels(part, Preprocess.of(card, None)) for part in listing.parts}
-    _say(f"{card.name}: {card.title}")
+    say(f"{card.name}: {card.title}")
     sizes = {"train": card.train_size, "test": card.test_size, "clean": card.clean_size}
     for part, pixels in parts.items():
         expected = "" if sizes[part] in (None, len(pixels)) else f" ({sizes[part]:,} in the full dataset)"
-        _say(f"  {part}: {len(pixels):,} images{expected}")
+        say(f"  {part}: {len(pixels):,} images{expected}")
         broken = pixels.broken() if isinstance(pixels, StreamedPixels) else []
         # A missing file is counted among the problems of the listing already.
         broken = [line for line in broken if not line.endswith("(no such file)")]
@@ -54,13 +53,13 @@ def verify(name: str, data_path: Path | None) -> bool:
             report.problems += [f"  {line}" for line in broken[:SHOWN]]
             report.problems += [f"  and {len(broken) - SHOWN} more"] * (len(broken) > SHOWN)
     for note in report.notes:
-        _say(f"  note: {note}")
+        say(f"  note: {note}")
     for problem in report.problems:
-        _say(f"  problem: {problem}")
+        say(f"  problem: {problem}")
     if report.problems and card.obtain:
-        _say(f"  where to get it: {card.obtain} {card.homepage}")
+        say(f"  where to get it: {card.obtain} {card.homepage}")
     if not report.problems:
-        _say("  all there, all images decode")
+        say("  all there, all images decode")
     return not report.problems
 
 
@@ -72,27 +71,27 @@ def info(name: str, data_path: Path | None, output: Path | None) -> None:
     """
     card = registry.dataset_card(name)
     dataset = open_dataset(card, data_path=data_path, image_size=None)
-    table = Table(title=f"{card.name}: images by label as shipped")
+    table = Table(title=literal(f"{card.name}: images by label as shipped", "table.title"))
     table.add_column("id", justify="right")
     table.add_column("class")
     counts = [np.bincount(part.labels, minlength=dataset.num_classes) for part in dataset.parts.values()]
     for part in dataset.parts:
         table.add_column(part, justify="right")
     for number, title in enumerate(card.classes):
-        table.add_row(str(number), escape(title), *(f"{of_part[number]:,}" for of_part in counts))
+        table.add_row(str(number), literal(title), *(f"{of_part[number]:,}" for of_part in counts))
     table.add_row("", "all", *(f"{of_part.sum():,}" for of_part in counts))
     console().print(table)
     known = int((dataset.truth >= 0).sum())
-    _say(f"true labels known of {known:,} of {len(dataset.train):,} train images")
-    _say(f"decoded: {dataset.decoded_bytes() / 2**20:.0f} MiB of {card.image_size}×{card.image_size} pixels")
-    _say(_order(card, dataset, data_path))
+    say(f"true labels known of {known:,} of {len(dataset.train):,} train images")
+    say(f"decoded: {dataset.decoded_bytes() / 2**20:.0f} MiB of {card.image_size}×{card.image_size} pixels")
+    say(_order(card, dataset, data_path))
     output = output or Path(re.sub(r"[^\w.-]+", "-", name) + "-sheet.png")
     try:
         with replace_file(output) as temporary:
             contact_sheet(dataset).save(temporary, format="PNG")
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
-    _say(f"{output}: contact sheet, one row for each class")
+    say(f"{output}: contact sheet, one row for each class")
 
 
 def _order(card: DatasetCard, dataset: Dataset, data_path: Path | None) -> str:
@@ -102,7 +101,3 @@ def _order(card: DatasetCard, dataset: Dataset, data_path: Path | None) -> str:
     if data_path is not None and find_batches(card, data_path) is not None:
         title = title or "the original archive's"
     return f"order of the train labels: {fingerprint}" + (f" ({title})" if title else "")
-
-
-def _say(line: str) -> None:
-    console().print(escape(line), highlight=False, soft_wrap=True)

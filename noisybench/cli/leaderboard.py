@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from noisybench.core.console import complain, console, say
 from noisybench.core.errors import UserError, unknown_name
+from noisybench.spec.metrics import RULES
 
 app = typer.Typer(
     help="Boards: file run records, check them, show and build the tables.",
@@ -20,7 +22,8 @@ BoardName = Annotated[
     str, typer.Argument(metavar="BOARD", help="Name of a board's card, e.g. digits-quick, or a card's TOML file.")
 ]
 ROOT = Path("leaderboards")
-RULE_NAMES = ("last", "last5", "best_noisy_val", "best_clean_val", "oracle")
+RULE_NAMES = [rule.name for rule in RULES.values()]
+Force = Annotated[bool, typer.Option("--force", help="Write over pages that were not generated.")]
 
 
 @app.command(
@@ -32,8 +35,9 @@ def add(
     board: Annotated[str | None, typer.Option(help="The board. [default: the one that the runs fit]")] = None,
     root: Root = ROOT,
 ) -> None:
-    from noisybench.leaderboard.store import fitting_board, open_board, read_text, record_file
+    from noisybench.leaderboard.store import fitting_board, open_board, record_file
     from noisybench.leaderboard.validate import read_record
+    from noisybench.spec.record import read_text
 
     if board is None:
         first = record_file(runs[0])
@@ -41,7 +45,9 @@ def add(
     else:
         chosen = open_board(board, root)
     added = chosen.add(runs)
-    print(f"{len(added)} filed under {chosen.runs}; `noisybench leaderboard build {chosen.card.name}` draws the board")
+    known = f", {len(runs) - len(added)} on the board already" if len(added) < len(runs) else ""
+    draws = f"`noisybench leaderboard build {chosen.card.name}` draws the board"
+    say(f"{len(added)} filed under {chosen.runs}{known}; {draws}")
 
 
 @app.command(help="Check every record of a board, or of all boards below a folder; exit code 2 if one is wrong.")
@@ -51,15 +57,19 @@ def validate(
 ) -> None:
     from noisybench.leaderboard.store import boards_in
 
+    boards, unknown = boards_in(root if folder is None else folder)
     wrong = 0
-    for board in boards_in(root if folder is None else folder):
+    for board in boards:
         records, problems = board.read()
         for line in problems:
-            print(line)
-        print(f"{board.folder}: {len(records)} records right, {len(problems)} wrong")
+            say(line)
+        say(f"{board.folder}: {len(records)} records right, {len(problems)} wrong")
         wrong += len(problems)
-    if wrong:
-        raise UserError(f"{wrong} record{'s' if wrong > 1 else ''} refused")
+    for line in unknown:
+        say(line)
+    if wrong or unknown:
+        folders = f", {len(unknown)} of the folders no board" if unknown else ""
+        raise UserError(f"{wrong} record{'' if wrong == 1 else 's'} refused{folders}")
 
 
 @app.command(help="Print a board's tables.")
@@ -70,28 +80,35 @@ def show(
     ] = None,
     root: Root = ROOT,
 ) -> None:
-    from noisybench.core.console import console
     from noisybench.leaderboard.standings import Standings
     from noisybench.leaderboard.store import open_board
     from noisybench.leaderboard.terminal import print_board
 
-    if rule is not None and rule not in RULE_NAMES:
+    chosen = next((name for name, known in RULES.items() if known.name == rule), None)
+    if rule is not None and chosen is None:
         raise unknown_name("selection rule", rule, RULE_NAMES)
     opened = open_board(board, root)
-    records = opened.records()
+    records, problems = opened.read()
+    _left_out(problems)
     if not records:
         raise UserError(f"{opened.runs}: no records yet; file some with `noisybench leaderboard add RUN…`")
-    name = opened.card.headline if rule is None else f"test_accuracy_{rule}"
-    print_board(Standings(opened.card, records), name, console())
+    print_board(Standings(opened.card, records), chosen or opened.card.headline, console())
+
+
+def _left_out(problems: list[str]) -> None:
+    for line in problems:
+        complain(f"left out: {line}")
 
 
 @app.command(help="Write a board's README.md and index.html from its records.")
-def build(board: BoardName, root: Root = ROOT) -> None:
+def build(board: BoardName, root: Root = ROOT, force: Force = False) -> None:
     from noisybench.leaderboard.build import build as build_board
     from noisybench.leaderboard.store import open_board
 
-    for file, changed in build_board(open_board(board, root)).items():
-        print(f"{file}: {'written' if changed else 'unchanged'}")
+    built = build_board(open_board(board, root), force=force)
+    _left_out(built.problems)
+    for file, changed in built.pages.items():
+        say(f"{file}: {'written' if changed else 'unchanged'}")
 
 
 @app.command(help="Build a board and serve its folder on this machine until Ctrl-C.")
@@ -99,13 +116,14 @@ def serve(
     board: BoardName,
     port: Annotated[int, typer.Option(help="0 takes any free port.")] = 8000,
     root: Root = ROOT,
+    force: Force = False,
 ) -> None:
     from noisybench.leaderboard.build import build as build_board
     from noisybench.leaderboard.serve import serve_folder
     from noisybench.leaderboard.store import open_board
 
     opened = open_board(board, root)
-    build_board(opened)
+    _left_out(build_board(opened, force=force).problems)
     serve_folder(opened.folder, port)
 
 
@@ -118,7 +136,9 @@ def push(
     from noisybench.leaderboard.store import open_board
     from noisybench.leaderboard.wandb import push as push_board
 
-    print(push_board(open_board(board, root), wandb))
+    opened = open_board(board, root)
+    _left_out(opened.read()[1])
+    say(push_board(opened, wandb))
 
 
 @app.command(help="Rebuild records from Weights & Biases runs, check them as any other, and file the new ones.")
@@ -131,7 +151,7 @@ def pull(
     from noisybench.leaderboard.wandb import pull as pull_board
 
     for line in pull_board(open_board(board, root), wandb):
-        print(line)
+        say(line)
 
 
 def compare(

@@ -7,10 +7,9 @@ import json
 from typing import Any
 
 from pydantic import BaseModel
-from rich.markup import escape
 from rich.table import Table
 
-from noisybench.core.console import console
+from noisybench.core.console import console, literal, say
 from noisybench.spec import registry
 from noisybench.spec.extensions import NEEDED, description, own_parameters, summary
 
@@ -23,11 +22,10 @@ def print_list(kind: str) -> None:
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    out = console()
-    out.print(table)
+        table.add_row(*map(literal, row))
+    console().print(table)
     for one in broken:
-        out.print(escape(f"not usable: {one.name} of {one.origin}: {one.reason}"), highlight=False, soft_wrap=True)
+        say(f"not usable: {one.name} of {one.origin}: {one.reason}")
 
 
 def _extensions(kind: str):
@@ -81,17 +79,17 @@ def print_card(kind: str, name: str) -> None:
 def _print_entry(key: str, value: Any, indent: str) -> None:
     out = console()
     if isinstance(value, dict):
-        out.print(f"{indent}{escape(key)}:", highlight=False)
+        say(f"{indent}{key}:", out)
         for inner, item in value.items():
             _print_entry(inner, item, indent + "  ")
     elif isinstance(value, list) and value and isinstance(value[0], dict | str) and len(str(value)) > 100:
-        out.print(f"{indent}{escape(key)}:", highlight=False)
+        say(f"{indent}{key}:", out)
         for item in value:
             text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
-            out.print(f"{indent}  - {escape(text)}", highlight=False, soft_wrap=True)
+            say(f"{indent}  - {text}", out)
     else:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        out.print(f"{indent}{escape(key)}: {escape(text)}", highlight=False, soft_wrap=True)
+        say(f"{indent}{key}: {text}", out)
 
 
 def _method_card(name: str) -> dict[str, Any]:

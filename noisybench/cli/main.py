@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -15,7 +16,9 @@ from noisybench.cli import data as cli_data
 from noisybench.cli import leaderboard as cli_leaderboard
 from noisybench.cli import noise as cli_noise
 from noisybench.cli import run as cli_run
+from noisybench.core.console import complain
 from noisybench.core.errors import ProcessLost, RunStopped, SaidElsewhere, UserError
+from noisybench.parallel.environment import is_first, told_by_another
 from noisybench.parallel.launch import STARTED, STOPPED, resume_command
 
 app = typer.Typer(
@@ -102,6 +105,9 @@ app.command(help="Put runs side by side: configuration, noise and split, metrics
 
 def main(commands: typer.Typer = app) -> None:
     """Run the command line (or another set of commands): a user's error is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a character that a stream's encoding lacks is shown by its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # `package.module:Class` is found below the working directory too, after everything that is installed.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -112,18 +118,18 @@ def main(commands: typer.Typer = app) -> None:
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
-        if not (_told_by_another(error) or (isinstance(error, ProcessLost) and STARTED in os.environ)):
-            print(f"noisybench: {error}", file=sys.stderr)
+        if not (_told_elsewhere(error) or (isinstance(error, ProcessLost) and STARTED in os.environ)):
+            complain(f"noisybench: {error}")
         sys.exit(1 if isinstance(error, ProcessLost) else 2)
     except RunStopped as stop:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one tells
-            print(f"noisybench: {stop}; go on with: {resume_command(sys.argv)}", file=sys.stderr)
+        if is_first():  # of several processes one tells
+            complain(f"noisybench: {stop}; go on with: {resume_command(sys.argv)}")
         sys.exit(STOPPED)
 
 
-def _told_by_another(error: UserError) -> bool:
+def _told_elsewhere(error: UserError) -> bool:
     """Whether the first process of this launcher on this machine tells the same: an error in the command itself."""
-    return os.environ.get("LOCAL_RANK", "0") != "0" and not error.told_once
+    return told_by_another() and not error.told_once
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ Heat = Annotated[Path | None, typer.Option("--png", help="Draw the transition ma
 
 def _config(**given: Any):
     """A configuration from the options that were given."""
-    from noisybench.spec.config import build_config
+    from noisybench.spec.layers import resolve_dict
 
-    return build_config({name: value for name, value in given.items() if value is not None})
+    return resolve_dict({name: value for name, value in given.items() if value is not None})
 
 
 def _of_clean_labels(**given: Any):
@@ -142,7 +142,7 @@ def student(
         seed=seed,
     )
 
-    from noisybench.core.console import console
+    from noisybench.core.console import say
     from noisybench.noise.predictions import write_predictions
     from noisybench.train.prepare import official_parts
     from noisybench.train.student import student_predictions
@@ -154,10 +154,10 @@ def student(
         teacher_model=teacher or config.model,
         temperature=temperature,
         hard_weight=hard_weight,
-        say=lambda line: console().print(line, highlight=False, soft_wrap=True),
+        say=say,
     )
     write_predictions(output, probabilities, data.train.labels)
-    console().print(str(output), highlight=False, soft_wrap=True)
+    say(output)
 
 
 @app.command(

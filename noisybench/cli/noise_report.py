@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
-from noisybench.core.console import console
+from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
+from noisybench.core.names import shown_name
 from noisybench.noise.artifact import NoiseArtifact
 from noisybench.noise.estimate import ESTIMATORS
 from noisybench.noise.heat_map import heat_map
@@ -26,13 +26,15 @@ LARGEST_TABLE = 20  # classes; a wider matrix is unreadable as text
 def print_summary(artifact: NoiseArtifact, source: str) -> None:
     """A noise artifact in a few lines."""
     wrong = int(np.sum(artifact.clean != artifact.noisy))
-    _say(f"{source}: {artifact.kind} noise over {len(artifact.clean)} images, {artifact.num_classes} classes")
-    _say(f"rule: {artifact.rule}")
-    _say(
+    say(
+        f"{source}: {shown_name(artifact.kind)} noise over {len(artifact.clean)} images, {artifact.num_classes} classes"
+    )
+    say(f"rule: {artifact.rule}")
+    say(
         f"rate: requested {artifact.requested_rate:.4f}, achieved {artifact.achieved_rate:.4f} ({wrong} wrong labels); "
         f"seed {artifact.seed}"
     )
-    _say(f"sha256 {artifact.sha256}")
+    say(f"sha256 {artifact.sha256}")
 
 
 def print_noise(artifact: NoiseArtifact, source: str) -> None:
@@ -45,7 +47,7 @@ def print_noise(artifact: NoiseArtifact, source: str) -> None:
     sizes = np.bincount(artifact.clean, minlength=artifact.num_classes)
     for name, size, rate in zip(names, sizes, per_class_rates(artifact), strict=True):
         wrong = "0" if np.isnan(rate) else str(round(rate * size))
-        rates.add_row(escape(name), str(size), wrong, "-" if np.isnan(rate) else f"{rate:.4f}")
+        rates.add_row(literal(name), str(size), wrong, "-" if np.isnan(rate) else f"{rate:.4f}")
     console().print(rates)
     title = "realised transition matrix (row: true class, column: given label)"
     print_matrix(title, artifact.transition_matrix(), names)
@@ -55,21 +57,21 @@ def print_noise(artifact: NoiseArtifact, source: str) -> None:
         for column in ("true", "given", "labels", "share of the class"):
             confusions.add_column(column, justify="left" if column in ("true", "given") else "right")
         for cell in found:
-            confusions.add_row(escape(cell.true), escape(cell.given), str(cell.count), f"{cell.share:.4f}")
+            confusions.add_row(literal(cell.true), literal(cell.given), str(cell.count), f"{cell.share:.4f}")
         console().print(confusions)
 
 
 def print_matrix(title: str, matrix: np.ndarray, names: list[str]) -> None:
     """A C×C matrix as a table, if it is small enough to read."""
     if len(matrix) > LARGEST_TABLE:
-        _say(f"{title}: {len(matrix)}×{len(matrix)}, too wide for a table; --png draws it")
+        say(f"{title}: {len(matrix)}×{len(matrix)}, too wide for a table; --png draws it")
         return
     table = Table(title=title)
     table.add_column("")
     for name in names:
-        table.add_column(escape(name), justify="right")
+        table.add_column(literal(name), justify="right")
     for name, row in zip(names, matrix, strict=True):
-        table.add_row(escape(name), *(f"{value:.3f}" for value in row))
+        table.add_row(literal(name), *(f"{value:.3f}" for value in row))
     console().print(table)
 
 
@@ -93,9 +95,9 @@ def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) 
         print_matrix(f"{name} (row: true class, column: given label)", matrix, names)
     for name in ESTIMATORS:
         if true is None:
-            _say(f"{name}: the true matrix is not known (not all true labels are)")
+            say(f"{name}: the true matrix is not known (not all true labels are)")
         else:
-            _say(f"{name}: mean absolute error {np.abs(matrices[name] - true).mean():.4f} over all entries")
+            say(f"{name}: mean absolute error {np.abs(matrices[name] - true).mean():.4f} over all entries")
     if png is not None:
         try:
             png.mkdir(parents=True, exist_ok=True)
@@ -103,10 +105,6 @@ def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) 
             raise UserError(f"--png {png}: cannot be made ({error.strerror})") from error
         for name, matrix in matrices.items():
             heat_map(png / f"{name.replace(' ', '-')}.png", matrix, names, f"transition matrix: {name}")
-
-
-def _say(line: str) -> None:
-    console().print(escape(line), highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

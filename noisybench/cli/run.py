@@ -70,14 +70,14 @@ def run(
         if value is not None and name not in ("config", "overrides", "resume", "processes", "dry_run")
     }
     from noisybench.core.nested import merge
-    from noisybench.spec.config import build_config
+    from noisybench.spec.layers import resolve_dict
     from noisybench.spec.text import parse_override, read_config_file
 
     given: dict[str, Any] = read_config_file(config) if config is not None else {}
     given = merge(given, options)
     for text in overrides or []:
         given = merge(given, parse_override(text))
-    resolved = build_config(given)
+    resolved = resolve_dict(given)
     if dry_run:
         print(resolved.model_dump_json(indent=2))
         return
@@ -88,6 +88,9 @@ def run(
         refuse_nested()
         raise typer.Exit(launch(without_processes(sys.argv[1:]), processes))
 
+    from noisybench.parallel.launch import end_with_launcher
+
+    end_with_launcher()
     import noisybench
     from noisybench.core.console import console
     from noisybench.parallel.connect import leave

@@ -16,8 +16,8 @@ from noisybench.conformance.trial import Saved, Trial, trial_config
 from noisybench.core.errors import UserError
 from noisybench.methods.base import Settings
 from noisybench.spec import registry
-from noisybench.spec.config import build_config
-from noisybench.spec.layers import recipe_conditions
+from noisybench.spec.layers import recipe_conditions, resolve_dict
+from noisybench.spec.method_settings import method_settings
 from noisybench.train.outputs import check_probabilities
 
 INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
@@ -69,6 +69,8 @@ def declarations(subject: Subject) -> None:
         raise Problem("declarations", f"forward_equivalents is {method.forward_equivalents!r}: give a positive number")
     if not issubclass(method.Settings, Settings):
         raise Problem("declarations", "Settings is no subclass of noisybench.methods.Settings")
+    if method_settings(subject.name) is not method.Settings:
+        raise Problem("declarations", "the entry point in noisybench.settings names another class than Settings does")
     required = [name for name, field in method.Settings.model_fields.items() if field.is_required()]
     if required:
         raise Problem("declarations", f"setting {required[0]!r} has no default")
@@ -88,9 +90,9 @@ def card(subject: Subject) -> None:
         for name in found.recipes:
             conditions = recipe_conditions(name)
             if conditions.get("dataset", "digits") in datasets:
-                build_config({"method": subject.name, "noise": "none", **conditions})
+                resolve_dict({"method": subject.name, "noise": "none", **conditions})
         for dataset in datasets if found.blind else []:
-            build_config({"method": subject.name, "dataset": dataset, "ruleset": "blind", "noise": "none"})
+            resolve_dict({"method": subject.name, "dataset": dataset, "ruleset": "blind", "noise": "none"})
     except UserError as error:
         raise Problem("card", str(error)) from error
     without = set(found.recipe_sources) - set(found.recipes) - {"blind"}

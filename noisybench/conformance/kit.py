@@ -11,7 +11,7 @@ from rich.table import Table
 
 from noisybench.conformance.checks import CHECKS, Subject, declarations, trains
 from noisybench.conformance.finding import Problem
-from noisybench.core.console import console
+from noisybench.core.console import console, literal, printable
 from noisybench.core.errors import UserError
 from noisybench.core.nested import merge
 from noisybench.spec import registry
@@ -88,7 +88,7 @@ def print_check(name: str, overrides: list[str]) -> bool:
     for text in overrides:
         given = merge(given, parse_override(text))
     report = check_method(name, given)
-    print(*report.lines(), sep="\n")
+    print(*map(printable, report.lines()), sep="\n")
     return report.passed
 
 
@@ -96,7 +96,7 @@ def print_check_all() -> bool:
     """Check every registered method and print what came out; whether all passed."""
     reports = []
     for report in check_all():
-        print(*report.lines(), sep="\n", flush=True)
+        print(*map(printable, report.lines()), sep="\n", flush=True)
         reports.append(report)
     console().print(summary(reports))
     return all(report.passed for report in reports)
@@ -110,7 +110,7 @@ def summary(reports: list[Report]) -> Table:
     table.add_column("seconds", justify="right")
     for report in reports:
         failed = ", ".join(dict.fromkeys(problem.check for problem in report.problems)) or "none"
-        table.add_row(report.method, failed, f"{report.seconds:.1f}")
+        table.add_row(literal(report.method), literal(failed), f"{report.seconds:.1f}")
     table.add_section()
     table.add_row("all", "", f"{sum(r.seconds for r in reports):.1f}")
     return table

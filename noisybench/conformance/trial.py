@@ -26,7 +26,8 @@ from noisybench.data.synthetic import synthetic_images
 from noisybench.methods.base import Method
 from noisybench.methods.context import UndeclaredError
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.config import ResolvedConfig
+from noisybench.spec.layers import resolve_dict
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import load_checkpoint, save_checkpoint
 from noisybench.train.outputs import BadOutput
@@ -36,10 +37,10 @@ from noisybench.train.session import Session, Step
 CPU = torch.device("cpu")  # where the same operations give the same bits
 
 
-def trial_config(name: str, setup: Setup, overrides: dict[str, Any]) -> RunConfig:
+def trial_config(name: str, setup: Setup, overrides: dict[str, Any]) -> ResolvedConfig:
     """The configuration of a setup: the method's recipe for ``synthetic``, the setup, then what the user set."""
     given = {"method": name, "dataset": "synthetic", "epochs": EPOCHS, "batch_size": BATCH_SIZE}
-    return build_config(merge(merge(given, setup.given), overrides))
+    return resolve_dict(merge(merge(given, setup.given), overrides))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ def replace_file(file: Path) -> Iterator[Path]:
     """Give a temporary path beside ``file``; on success flush it to disk and rename it over ``file``.
 
     On an error the temporary file is removed and ``file`` stays as it was.
+
+    Raises:
+        UserError: what is there is no regular file: a link, a folder, a pipe, a device. Nothing is written then.
     """
+    refuse_special(file)
     temporary = file.with_name(f".{file.name}.{os.getpid()}{TEMPORARY}")
     try:
         yield temporary
@@ -29,6 +34,53 @@ def replace_file(file: Path) -> Iterator[Path]:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_special(file: Path) -> None:
+    """Refuse to write over what is there if that is no regular file.
+
+    Raises:
+        UserError: it is a link, a folder, a pipe or a device.
+    """
+    try:
+        mode = os.lstat(file).st_mode
+    except (OSError, ValueError):  # nothing is there; or it cannot be written either, which writing will say
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise UserError(f"{file}: {kind}, and nothing is written over that; give another name")
+
+
+def read_regular(file: Path, most: int, *, follow: bool = True) -> bytes:
+    """The content of a regular file, which has an end: never of a pipe or a device.
+
+    Args:
+        most: bytes that it may have.
+        follow: a link to such a file will do too.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it is no regular file, too large, or cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        status = os.stat(file, follow_symlinks=follow)  # looked at before it is opened: opening may act on a device
+        if stat.S_ISLNK(status.st_mode):
+            raise UserError(f"{file}: a link; only the file itself will do")
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{file}: no regular file")
+        descriptor = os.open(file, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
+        with open(descriptor, "rb") as stream:
+            status = os.fstat(descriptor)
+            content = stream.read(most + 1) if stat.S_ISREG(status.st_mode) and status.st_size <= most else None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+        raise UserError(f"{file}: cannot be read ({reason.lower()})") from error
+    if content is None or len(content) > most:
+        raise UserError(f"{file}: {max(status.st_size, most + 1):,} bytes; it may have at most {most:,}")
+    return content
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from noisybench.core.console import printable
 from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.tables import TextTable, board_tables, claims_table, notes
 
@@ -44,7 +45,7 @@ def markdown_table(table: TextTable) -> str:
 
 def plain(text: str) -> str:
     """Text that is shown as it is: no markup, no link, no line break. Ordinary words and numbers are left readable."""
-    text = " ".join(text.split())
+    text = " ".join(printable(text).split())
     if ORDINARY.fullmatch(text) and not MARKUP.search(text):
         return text
     return SPECIAL.sub(r"\\\1", text)

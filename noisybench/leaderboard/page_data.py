@@ -13,7 +13,17 @@ from noisybench.leaderboard.standings import Row, Scope, Standings
 from noisybench.leaderboard.statistics import Interval
 from noisybench.spec import registry
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, with_later_fields
-from noisybench.spec.metrics import CURVES, RULES
+from noisybench.spec.metrics import (
+    GAPS,
+    LABELS_ESTIMATED,
+    LABELS_GIVEN,
+    MEMORISED,
+    METRICS,
+    ON_TEST,
+    RULES,
+    Metric,
+    with_later_rules,
+)
 from noisybench.spec.record import RunRecord
 
 CURVE_UNIT = 10_000  # curves are whole numbers of 1/10,000: a hundredth of a per cent, finer than a pixel
@@ -36,13 +46,45 @@ def page_data(standings: Standings) -> dict[str, Any]:
             "headline": card.headline,
             "baseline": card.baseline,
         },
-        "rules": [{"id": rule, "label": label} for rule, label in RULES.items()],
+        "rules": [{"id": name, "label": rule.label, "note": rule.note} for name, rule in RULES.items()],
+        "metrics": [_metric(metric) for metric in METRICS.values() if metric.final or metric.drawn],
+        "plots": _plots(),
         "cells": [_cell(standings, cell) for cell in standings.covered],
         "empty": [cell.label for cell in standings.empty],
         "rows": [_row(standings, row) for row in standings.rows],
         "scopes": {rule: [_scope(standings, cells, rule) for cells in scopes] for rule in RULES},
         **_runs(standings),
     }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {
+        "id": metric.name,
+        "title": metric.title,
+        "fraction": metric.fraction,
+        "final": metric.final,
+        "drawn": metric.drawn,
+        "column": metric.column,
+    }
+
+
+def _plots() -> dict[str, Any]:
+    """Which curves the plots are of: accuracy beside one of several panels, and the labels."""
+    drawn = [metric for metric in METRICS.values() if metric.drawn and metric.name != ON_TEST.name]
+    panels = [{"title": metric.title, "fraction": metric.fraction, "of": metric.name} for metric in drawn]
+    panels += [{"title": gap.title, "fraction": True, "of": gap.of.name, "minus": gap.minus.name} for gap in GAPS]
+    return {
+        "accuracy": {"title": ON_TEST.title, "of": ON_TEST.name},
+        "panels": panels,
+        "first": [panel["of"] for panel in panels].index(MEMORISED.name),
+        "labels": {"line": LABELS_ESTIMATED.name, "dashed": LABELS_GIVEN.name},
+    }
+
+
+def _curves_needed() -> set[str]:
+    of_plots = {LABELS_GIVEN.name, LABELS_ESTIMATED.name}
+    of_gaps = {metric.name for gap in GAPS for metric in (gap.of, gap.minus)}
+    return of_plots | of_gaps | {name for name, metric in METRICS.items() if metric.drawn}
 
 
 def _cell(standings: Standings, cell: Cell) -> dict[str, Any]:
@@ -139,8 +181,9 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
     prints = record.fingerprints.model_dump()
     config = _science(record)
     changed = [name for name in sorted(config.keys() | base.keys()) if config.get(name) != base.get(name)]
+    metrics = with_later_rules(record.metrics, record.curves)
     curves = {}
-    for name in CURVES:
+    for name in sorted(_curves_needed()):
         if name in record.curves:
             values = [record.curves[name][epoch] for epoch in grid]
             curves[name] = [None if value is None else round(value * CURVE_UNIT) for value in values]
@@ -150,7 +193,7 @@ def _run(record: RunRecord, row: int, cell: int, base: dict, grid: list[int], ha
         "cell": cell,
         "seed": record.config["seed"],
         "epochs": record.config["epochs"],
-        "metrics": {name: _rounded(value) for name, value in record.metrics.items()},
+        "metrics": {name: _rounded(value) for name, value in metrics.items()},
         "prints": {name: hashes.setdefault(value, len(hashes)) for name, value in prints.items()},
         "config": {name: config.get(name) for name in changed},
         "curves": curves,

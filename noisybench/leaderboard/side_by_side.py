@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from noisybench.core.console import console
+from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
 from noisybench.core.files import canonical_json
 from noisybench.core.nested import flatten
 from noisybench.leaderboard.standings import condition
 from noisybench.leaderboard.statistics import paired_differences
 from noisybench.leaderboard.store import record_file
+from noisybench.leaderboard.stored_config import config_fault
 from noisybench.leaderboard.tables import MISSING, percent, with_interval
-from noisybench.leaderboard.terminal import printable
+from noisybench.leaderboard.validate import noise_fault
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, with_later_fields
-from noisybench.spec.metrics import METRIC_TITLES
+from noisybench.spec.metrics import LAST, in_figures, titles
 from noisybench.spec.record import RunRecord
 
 FINGERPRINTS = {
@@ -43,17 +43,30 @@ def print_comparison(paths: list[Path], out: Console | None = None) -> None:
     """
     if len(paths) < 2:
         raise UserError("compare needs two runs or more")
-    records = [RunRecord.load(record_file(path)) for path in paths]
+    records = [_load(record_file(path)) for path in paths]
     out = out or console()
     names = [f"{chr(ord('A') + n % 26)}{n // 26 or ''}" for n in range(len(records))]
     for name, path, record in zip(names, paths, records, strict=True):
         failed = f", failed: {record.error}" if record.status == "failed" else ""
-        out.print(f"{name}: {_text(path)}  run {_text(record.run_id)}{_text(failed)}", highlight=False, soft_wrap=True)
+        say(f"{name}: {path}  run {record.run_id}{failed}", out)
     out.print(_table("configuration (what differs)", names, differing_settings(records)))
     out.print(_table("data and weights", names, fingerprint_rows(records)))
     out.print(_table("metrics, %", names, metric_rows(records)))
     for line in paired_lines(records, names):
-        out.print(_text(line), highlight=False, soft_wrap=True)
+        say(line, out)
+
+
+def _load(file: Path) -> RunRecord:
+    """A record of any run, also of one that failed, as far as it can be put beside others.
+
+    Raises:
+        UserError: it is no such record.
+    """
+    record = RunRecord.load(file)
+    fault = config_fault(record.config) or noise_fault(record)
+    if fault is not None:
+        raise UserError(f"{file}: {fault}")
+    return record
 
 
 def differing_settings(records: list[RunRecord]) -> list[list[str]]:
@@ -80,17 +93,18 @@ def fingerprint_rows(records: list[RunRecord]) -> list[list[str]]:
 
 def metric_rows(records: list[RunRecord]) -> list[list[str]]:
     """Every metric that any run has."""
-    known = [*METRIC_TITLES, *sorted(set().union(*(record.metrics for record in records)) - METRIC_TITLES.keys())]
+    known = titles()
+    others = set().union(*(record.metrics for record in records)) - known.keys()
     rows = []
-    for name in known:
+    for name, title in (known | {name: name for name in sorted(others)}).items():
         if any(name in record.metrics for record in records):
-            values = (percent(record.metrics.get(name)) for record in records)
-            rows.append([METRIC_TITLES.get(name, name), *values])
+            values = (record.metrics.get(name) for record in records)
+            rows.append([title, *(MISSING if value is None else in_figures(name, value) for value in values)])
     return [*rows, ["training time, s", *(f"{record.cost.train_seconds:.1f}" for record in records)]]
 
 
 def paired_lines(records: list[RunRecord], names: list[str]) -> list[str]:
-    """Paired differences in ``test_accuracy_last`` of every kind of run to the first kind.
+    """Paired differences in test accuracy, last epoch, of every kind of run to the first kind.
 
     Runs are of one kind if nothing but the seed differs. Pairs share the seed, the images, the noise and the split.
     """
@@ -108,7 +122,7 @@ def paired_lines(records: list[RunRecord], names: list[str]) -> list[str]:
         scores = np.full((2, len(columns)), np.nan)
         for row, numbers in enumerate((other, first)):
             for number in numbers:
-                value = records[number].metrics.get("test_accuracy_last")
+                value = records[number].metrics.get(LAST.metric)
                 if value is not None:
                     scores[row, columns[condition(records[number])]] = value
         found = paired_differences([scores])
@@ -120,8 +134,8 @@ def paired_lines(records: list[RunRecord], names: list[str]) -> list[str]:
         pairs = int(found.pairs[0, 1])
         note = "" if pairs > 1 else ", too few for an interval"
         lines.append(
-            f"{title}: paired difference {with_interval(difference, signed=True)} points of test accuracy, "
-            f"last epoch ({pairs} pair{'s' if pairs > 1 else ''}{note})"
+            f"{title}: paired difference {with_interval(difference, signed=True)} points of "
+            f"{LAST.title} ({pairs} pair{'s' if pairs > 1 else ''}{note})"
         )
     return lines
 
@@ -138,15 +152,11 @@ def _joined(names: list[str], numbers: Iterable[int]) -> str:
     return "+".join(names[number] for number in numbers)
 
 
-def _text(value: Any) -> str:
-    return escape(printable(str(value)))
-
-
 def _table(title: str, names: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
     for row in rows or [["nothing", *([""] * len(names))]]:
-        table.add_row(*map(_text, row))
+        table.add_row(*map(literal, row))
     return table

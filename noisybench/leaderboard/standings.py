@@ -13,6 +13,7 @@ from noisybench.leaderboard.published import PaperClaim, claims_of
 from noisybench.leaderboard.statistics import Differences, Interval
 from noisybench.leaderboard.validate import information_class
 from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.metrics import with_later_rules
 from noisybench.spec.record import InformationUsed, RunRecord
 
 
@@ -36,7 +37,7 @@ class Row:
 
     def scores(self, cell: Cell, rule: str) -> list[float | None]:
         """A selection rule's value for each run in a cell."""
-        return [record.metrics[rule] for record in self.runs.get(cell, [])]
+        return [value_of(record, rule) for record in self.runs.get(cell, [])]
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Standings:
         for place, number in enumerate(numbers):
             for record in self.rows[number].runs[cell]:
                 column = columns.setdefault(condition(record), len(columns))
-                found.append((place, column, record.metrics[rule]))
+                found.append((place, column, value_of(record, rule)))
         scores = np.full((len(numbers), len(columns)), np.nan)
         for place, column, value in found:
             scores[place, column] = value
@@ -208,6 +209,11 @@ class Standings:
             "pairs": int(paired.pairs[place, other]),
             "improvement": statistics.probability_of_improvement(list(zip(runs[number], runs[base], strict=True))),
         }
+
+
+def value_of(record: RunRecord, rule: str) -> float | None:
+    """What a selection rule says of a record, also of one that is older than the rule."""
+    return with_later_rules(record.metrics, record.curves)[rule]
 
 
 def condition(record: RunRecord) -> tuple:

@@ -86,8 +86,8 @@ def notes(standings: Standings, rule: str) -> list[str]:
     """What a reader must know to read the tables."""
     card = standings.card
     lines = [
-        f"Test accuracy in per cent, selection rule: {RULES[rule]}. Protocol {card.protocol}, ruleset {card.ruleset}, "
-        f"track {card.track}.",
+        f"Test accuracy in per cent, selection rule: {RULES[rule].label}. Protocol {card.protocol}, ruleset "
+        f"{card.ruleset}, track {card.track}.",
         "Cells: mean ± standard deviation (runs). Brackets: 95 % intervals; of means by stratified bootstrap, of "
         f"paired differences (same seed, noise and split as {card.baseline}) by Student's t.",
         "Rank: one plus the number of methods with equal information whose paired difference lies above 0 with its "

@@ -5,24 +5,22 @@ What comes back is checked as strictly as any stranger's file.
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.names import shown_name
 from noisybench.leaderboard.html import board_html
-from noisybench.leaderboard.standings import Standings
-from noisybench.leaderboard.store import Board
+from noisybench.leaderboard.standings import Standings, value_of
+from noisybench.leaderboard.store import RECORD, Board
+from noisybench.leaderboard.validate import read_record
 from noisybench.spec.metrics import RULES
+from noisybench.spec.record import MAX_BYTES, RunRecord, read_text
 
 if TYPE_CHECKING:
     import wandb
-
-import tempfile
-from collections.abc import Iterator
-
-from noisybench.core.errors import one_line
-from noisybench.leaderboard.store import read_text
-from noisybench.leaderboard.validate import MAX_CHARACTERS, read_record
 
 TIMEOUT = 30.0  # seconds to reach the server
 
@@ -37,7 +35,7 @@ def push(board: Board, project: str) -> str:
         One line: where it went.
 
     Raises:
-        UserError: the board has no records, or W&B cannot be reached.
+        UserError: the board has no records that are right, or W&B cannot be reached.
     """
     entity, name = parse_project(project)
     records = board.records()
@@ -73,7 +71,7 @@ def panels(standings: Standings, wandb) -> dict[str, Any]:
     )
     return {
         "standings": rows,
-        "runs": wandb.Table(columns=RUN_COLUMNS, data=run_rows(standings)),
+        "runs": wandb.Table(columns=run_columns(), data=run_rows(standings)),
         "mean_accuracy": wandb.plot.bar(headline, "method", "accuracy", title="Mean test accuracy over all cells"),
         "accuracy_by_noise_rate": rate_plot(standings, wandb),
         "page": wandb.Html(board_html(standings), inject=False),
@@ -82,7 +80,11 @@ def panels(standings: Standings, wandb) -> dict[str, Any]:
 
 STANDING_COLUMNS = ["rule", "rank", "method", "cell", "information", "runs", "mean", "low", "high"]
 STANDING_COLUMNS += ["paired_difference", "paired_low", "paired_high", "pairs", "probability_of_improvement"]
-RUN_COLUMNS = ["run_id", "method", "cell", "seed", *RULES, "train_seconds", "noise_sha256", "split_sha256"]
+
+
+def run_columns() -> list[str]:
+    """What a line of a run says."""
+    return ["run_id", "method", "cell", "seed", *RULES, "train_seconds", "noise_sha256", "split_sha256"]
 
 
 def standing_rows(standings: Standings) -> list[list[Any]]:
@@ -107,7 +109,7 @@ def run_rows(standings: Standings) -> list[list[Any]]:
             for record in records:
                 start = [record.run_id, row.method, cell.label, record.config["seed"]]
                 prints = record.fingerprints
-                rules = [record.metrics[rule] for rule in RULES]
+                rules = [value_of(record, rule) for rule in RULES]
                 lines.append([*start, *rules, record.cost.train_seconds, prints.noise, prints.split])
     return lines
 
@@ -153,9 +155,6 @@ def unreachable(error: Exception, doing: str) -> UserError:
     )
 
 
-RECORD = "result.json"
-
-
 ANSWER_TIMEOUT = 30  # seconds for one answer of the server
 
 
@@ -170,55 +169,62 @@ def pull(board: Board, project: str, api: Any = None) -> list[str]:
         One line for each run: filed, known already, or refused with the reason; and one with the sum.
 
     Raises:
-        UserError: W&B cannot be reached, or the board's own records are wrong. Nothing is filed then.
+        UserError: W&B cannot be reached, or the board cannot be written. Nothing is filed in the first case.
     """
     entity, name = parse_project(project)
-    filed = board.filed()
-    known = {record.run_id for record in board.records()}
-    lines, accepted = [], []
-    for source, text in _records(f"{entity}/{name}", api):
-        if text is None:
-            lines.append(f"{source}: no {RECORD}; not a finished noisybench run")
-            continue
-        try:
-            record = read_record(text, source)
-        except UserError as error:
-            lines.append(f"refused: {error}")
-            continue
-        if record.run_id in known:
-            lines.append(f"{source}: run {record.run_id} is on the board already")
-            continue
-        reason = filed.refusal(record)
-        if reason is not None:
-            lines.append(f"refused: {source}: {reason}")
-            continue
-        accepted.append((record, source))
-        lines.append(f"{source}: run {record.run_id} filed")
-    board.add_records(accepted)
-    return [*lines, f"{len(accepted)} filed, {len(lines) - len(accepted)} not"]
+    found = list(_records(f"{entity}/{name}", api))
+    right = [each for each in found if not isinstance(each, str)]
+    told = iter(board.add_each(right) if right else [])
+    filed, lines = 0, []
+    for each in found:
+        new, line = (False, each) if isinstance(each, str) else next(told)
+        filed += new
+        lines.append(line)
+    return [*lines, f"{filed} filed, {len(lines) - filed} not"]
 
 
-def _records(project: str, api: Any) -> Iterator[tuple[str, str | None]]:
-    """Each run's name and its record's text, None if it has none."""
+def _records(project: str, api: Any) -> Iterator[tuple[RunRecord, str] | str]:
+    """Each run's record with where it is from; one line where there is none, or none that is right."""
     import requests
     import wandb
 
     try:
         api = api or wandb.Api(timeout=ANSWER_TIMEOUT)
         for run in api.runs(project):
-            source = f"{project}/{run.id}"
-            files = [file for file in run.files(names=[RECORD]) if file.name == RECORD]
-            if not files:
-                yield source, None
-            elif files[0].size > MAX_CHARACTERS:
-                raise UserError(f"{source}: its {RECORD} has {files[0].size:,} bytes; no record is that large")
-            else:
-                yield source, _download(files[0])
+            source = f"{project}/{shown_name(run.id)}"
+            try:
+                text = _text(run, source)
+                yield (
+                    f"{source}: no {RECORD}; not a finished noisybench run"
+                    if text is None
+                    else (
+                        read_record(text, source),
+                        source,
+                    )
+                )
+            except UserError as error:
+                yield f"refused: {error}"
+            except requests.HTTPError as error:  # of this file alone
+                yield f"refused: {source}: its {RECORD} cannot be had ({one_line(error)})"
     except (wandb.Error, requests.RequestException, ValueError) as error:
         raise unreachable(error, f"reading {project}") from error
 
 
-def _download(file: Any) -> str:
+def _text(run: Any, source: str) -> str | None:
+    """The text of a run's record; None if it has none.
+
+    Raises:
+        UserError: it is too large, or no text.
+    """
+    files = [file for file in run.files(names=[RECORD]) if file.name == RECORD]
+    if not files:
+        return None
+    size = files[0].size
+    if not isinstance(size, int) or size > MAX_BYTES:
+        raise UserError(f"{source}: its {RECORD} has {size!s:.20} bytes; it may have at most {MAX_BYTES:,}")
     with tempfile.TemporaryDirectory() as folder:
-        file.download(root=folder, replace=True)
-        return read_text(Path(folder) / RECORD)
+        files[0].download(root=folder, replace=True)
+        try:
+            return read_text(Path(folder) / RECORD)
+        except UserError as error:
+            raise UserError(f"{source}: its {RECORD} is not text of a record's size") from error

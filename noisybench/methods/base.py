@@ -7,17 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.context import Context
-
-
-class Settings(BaseModel):
-    """A method's own settings. Subclass it; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from noisybench.spec.values import Settings
 
 
 @dataclass
@@ -27,7 +21,8 @@ class StepOutput:
     Attributes:
         loss: scalar, the loss the step descended (over this process's rows).
         logits: N×C of the headline network in train mode, for the training accuracies; None if there are none.
-        logs: further scalars, averaged over the epoch.
+        logs: further finite scalars by name (numbers or tensors without dimensions), averaged over the epoch's rows. In
+            rows, records and trackers they are ``method/NAME``.
     """
 
     loss: Tensor
@@ -112,7 +107,7 @@ class Method:
         return None
 
     def epoch_logs(self) -> dict[str, float]:
-        """Scalars about the method's state, asked for at the end of each epoch."""
+        """Finite scalars about the method's state, asked for at the end of each epoch; told as ``method/NAME``."""
         return {}
 
     def modules(self) -> dict[str, nn.Module]:

@@ -5,20 +5,12 @@ Reed et al., ICLR workshop 2015.
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch
-from noisybench.methods.base import Method, Settings
+from noisybench.methods.base import Method
 from noisybench.methods.losses import hard_bootstrap, soft_bootstrap
-
-
-class SoftSettings(Settings):
-    beta: float = Field(default=0.95, ge=0.0, le=1.0, description="weight of the given label in the target")
-
-
-class HardSettings(Settings):
-    beta: float = Field(default=0.8, ge=0.0, le=1.0, description="weight of the given label in the target")
+from noisybench.methods.settings.bootstrap import HardSettings, SoftSettings
 
 
 class SoftBootstrap(Method):

@@ -5,27 +5,15 @@ Han et al., NeurIPS 2018 (arXiv 1804.06872), after the released code; the card n
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput
-from noisybench.methods.sample_selection import SampleSelection, SelectionSettings
+from noisybench.methods.sample_selection import SampleSelection
+from noisybench.methods.settings.co_teaching import CoTeachingSettings
 from noisybench.methods.small_loss import forget_rate_exponent_on_tau
-
-
-class CoTeachingSettings(SelectionSettings):
-    """As published, or as the MSLG authors re-implemented it."""
-
-    variant: Literal["published", "mslg-baseline"] = Field(
-        default="published",
-        description="mslg-baseline: the MSLG authors' ranking (in eval mode, with a second softmax) and schedule "
-        "(the exponent on tau)",
-    )
 
 
 class CoTeaching(SampleSelection):

@@ -6,22 +6,12 @@ Yu et al., ICML 2019, after the released code; the card names each departure.
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput
-from noisybench.methods.sample_selection import SampleSelection, SelectionSettings
-from noisybench.spec.track import Epochs, Steps
-
-
-class CoTeachingPlusSettings(SelectionSettings):
-    """When disagreement begins to count, and what happens without any."""
-
-    init_epochs: Epochs = Field(default=20, ge=0, description="epochs of plain co-teaching before disagreement counts")
-    agreement_steps: Steps = Field(
-        default=5000, ge=0, description="a batch without disagreement is trained on as a whole before this step"
-    )
+from noisybench.methods.sample_selection import SampleSelection
+from noisybench.methods.settings.co_teaching_plus import CoTeachingPlusSettings
 
 
 class CoTeachingPlus(SampleSelection):

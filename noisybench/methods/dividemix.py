@@ -6,43 +6,18 @@ Li, Socher & Hoi, ICLR 2020, after the released code and its authors' answers; t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from noisybench.data.loader import Batch, Pass
-from noisybench.methods.base import LabelEstimate, Settings, StepOutput
+from noisybench.methods.base import LabelEstimate, StepOutput
 from noisybench.methods.loss_mixture import clean_probability, rescale
 from noisybench.methods.mixmatch import linear_ramp, mixup, sharpen
+from noisybench.methods.settings.dividemix import DivideMixSettings
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
-from noisybench.spec.track import Counts, Epochs
-from noisybench.spec.values import Fraction, NonNegative, Positive
-
-
-class DivideMixSettings(Settings):
-    """Warm-up, split and MixMatch. The four that may be left out follow the noise, by :func:`authors_choice`."""
-
-    warmup_epochs: Epochs = Field(default=10, ge=0, description="epochs of cross-entropy before the first split")
-    temperature: Positive = Field(default=0.5, description="T of sharpening")
-    mixup_alpha: Positive = Field(default=4.0, description="alpha of mixup's Beta(alpha, alpha)")
-    ramp_epochs: Annotated[NonNegative, Counts("epochs")] = Field(
-        default=16, description="epochs over which lambda_u's term grows to its weight"
-    )
-    lambda_u: NonNegative | None = Field(
-        default=None, description="weight of the unlabelled loss; by the authors' rule for the noise if not given"
-    )
-    threshold: Fraction | None = Field(
-        default=None, description="clean probability above which a sample is labelled; by the rule if not given"
-    )
-    loss_history: Annotated[int | None, Counts("epochs")] = Field(
-        default=None, ge=1, description="epochs over which the split's losses are averaged; by the rule if not given"
-    )
-    confidence_penalty: bool | None = Field(
-        default=None, description="punish certain predictions in warm-up; by the rule if not given"
-    )
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 
 from noisybench.data.loader import Batch
-from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
+from noisybench.methods.base import LabelEstimate, Method, StepOutput
 from noisybench.methods.estimates import from_soft_labels
 from noisybench.methods.losses import clipped_probabilities, early_learning_regularizer
-from noisybench.spec.values import Fraction, NonNegative
-
-
-class ELRSettings(Settings):
-    beta: Fraction = Field(default=0.7, description="momentum of the targets")
-    regularizer_weight: NonNegative = Field(default=3.0, description="λ")
+from noisybench.methods.settings.elr import ELRSettings
 
 
 class ELR(Method):

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch.nn.functional as F
-from pydantic import Field
 
 from noisybench.data.loader import Batch
-from noisybench.methods.base import Method, Settings, StepOutput
+from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.clean_only import clean_step
-from noisybench.spec.track import Epochs
-
-
-class FineTuneSettings(Settings):
-    finetune_epochs: Epochs = Field(default=10, ge=1, description="epochs at the end of the run on the meta set alone")
+from noisybench.methods.settings.finetune import FineTuneSettings
 
 
 class FineTune(Method):

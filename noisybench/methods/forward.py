@@ -9,13 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch
-from noisybench.methods.base import Method, Settings
+from noisybench.methods.base import Method
 from noisybench.methods.losses import forward_corrected
-from noisybench.spec.track import Epochs
+from noisybench.methods.settings.forward import ForwardSettings
 
 OUTLIER_PERCENTILE = 97
 
@@ -50,11 +49,6 @@ class ForwardOracle(Method):
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return forward_corrected(logits, batch.labels, self.transition).mean()
-
-
-class ForwardSettings(Settings):
-    estimation_epochs: Epochs = Field(default=120, ge=1, description="epochs of cross-entropy; then a fresh network")
-    filter_outliers: bool = Field(default=True, description="anchor points below the 97th percentile")
 
 
 class Forward(Method):

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput
-from noisybench.methods.sample_selection import SampleSelection, SelectionSettings, kept_fraction
+from noisybench.methods.sample_selection import SampleSelection, kept_fraction
+from noisybench.methods.settings.jocor import JoCoRSettings
 from noisybench.methods.small_loss import small_loss_weights
-from noisybench.spec.values import Fraction
-
-
-class JoCoRSettings(SelectionSettings):
-    """The weight of agreement."""
-
-    co_lambda: Fraction = Field(default=0.1, description="lambda, the weight of agreement against cross-entropy")
 
 
 class JoCoR(SampleSelection):

@@ -10,22 +10,13 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from noisybench.data.loader import Batch
 from noisybench.meta import cross_entropy_dot, functional_logits, logits_along, noisy_forward
-from noisybench.methods.base import Method, Settings, StepOutput
+from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.l2r import positive_shares
-from noisybench.spec.track import Epochs
-from noisybench.spec.values import NonNegative
-
-
-class L2BSettings(Settings):
-    """Warm-up and gradient clipping."""
-
-    warmup_epochs: Epochs = Field(default=10, ge=0, description="epochs of cross-entropy on the given labels")
-    clip_norm: NonNegative = Field(default=0.0, description="largest norm of the gradient; 0 does not clip")
+from noisybench.methods.settings.l2b import L2BSettings
 
 
 class L2B(Method):

@@ -9,22 +9,13 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from noisybench.core import rng
 from noisybench.data.loader import Batch
 from noisybench.meta import cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
-from noisybench.methods.base import Method, Settings, StepOutput
-from noisybench.spec.values import NonNegative, Positive
-
-
-class MetaWeightNetSettings(Settings):
-    """The weight network and its Adam."""
-
-    hidden: int = Field(default=100, ge=1, description="width of the weight network's hidden layer")
-    weight_lr: Positive = Field(default=1e-3, description="learning rate of its Adam")
-    weight_decay: NonNegative = Field(default=1e-4, description="weight decay of its Adam")
+from noisybench.methods.base import Method, StepOutput
+from noisybench.methods.settings.meta_weight_net import MetaWeightNetSettings
 
 
 class MetaWeightNet(Method):

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import nn
 
 from noisybench.core import rng
@@ -23,23 +22,10 @@ from noisybench.meta import (
     noisy_forward,
     soft_label_loss,
 )
-from noisybench.methods.base import LabelEstimate, Method, Settings, StepOutput
+from noisybench.methods.base import LabelEstimate, Method, StepOutput
 from noisybench.methods.ema import frozen_copy
 from noisybench.methods.mslg import entropy
-from noisybench.spec.track import Epochs
-from noisybench.spec.values import NonNegative, Positive
-
-
-class MetaLabelNetSettings(Settings):
-    """Warm-up, the look-ahead, and the label layer's Adam."""
-
-    warmup_epochs: Epochs = Field(
-        default=44, ge=0, description="epochs of cross-entropy; the encoder is the network then"
-    )
-    inner_lr: Positive = Field(default=1.0, description="the look-ahead step")
-    label_lr: Positive = Field(default=1e-2, description="learning rate of the label layer's Adam")
-    label_decay: NonNegative = Field(default=1e-4, description="weight decay of the label layer's Adam")
-    entropy_weight: NonNegative = 1.0
+from noisybench.methods.settings.metalabelnet import MetaLabelNetSettings
 
 
 class MetaLabelNet(Method):

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch
-from noisybench.methods.base import LabelEstimate, Settings, StepOutput
+from noisybench.methods.base import LabelEstimate, StepOutput
+from noisybench.methods.settings.sample_selection import SelectionSettings
 from noisybench.methods.small_loss import forget_rate, small_loss_weights
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
-from noisybench.spec.track import Counts
-from noisybench.spec.values import Fraction, Positive
-
-
-class SelectionSettings(Settings):
-    """The forget-rate schedule, and the authors' change of Adam's beta1 late in training."""
-
-    forget_rate: Fraction | None = Field(
-        default=None,
-        description="tau, the final forget rate; the share of wrong labels to expect of the noise if not given",
-    )
-    # In the first of its epochs the rate is 0, in the last one tau: a ramp of 1 is none.
-    ramp_epochs: Annotated[int, Counts("epochs", least=2)] = Field(
-        default=10, ge=1, description="T_k, epochs over which the forget rate grows to tau"
-    )
-    ramp_exponent: Positive = Field(default=1.0, description="c, the exponent of the ramp")
-    beta1_switch_epoch: Annotated[Annotated[int, Field(ge=0)] | Literal["never"], Counts("epochs")] = Field(
-        default="never", description="the epoch from which Adam's beta1 is late_beta1"
-    )
-    late_beta1: Fraction = Field(default=0.1, description="Adam's beta1 from beta1_switch_epoch on")
 
 
 class SampleSelection(TwoNetworks):

@@ -6,22 +6,12 @@ Wang et al., ICCV 2019.
 from __future__ import annotations
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch
-from noisybench.methods.base import Method, Settings
+from noisybench.methods.base import Method
 from noisybench.methods.losses import reverse_cross_entropy
-from noisybench.spec.values import NonNegative
-
-
-class SCESettings(Settings):
-    alpha: NonNegative = Field(default=0.1, description="weight of the cross-entropy")
-    beta: NonNegative = Field(default=1.0, description="weight of the reverse cross-entropy")
-    label_clip: float = Field(default=1e-4, gt=0.0, lt=1.0, description="least value of a one-hot label's entries")
-    double_softmax: bool = Field(
-        default=False, description="the MSLG authors' baseline: predictions and clipped labels pass a further softmax"
-    )
+from noisybench.methods.settings.sce import SCESettings
 
 
 class SCE(Method):

@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
 from noisybench.core.errors import UserError, one_line
+from noisybench.parallel.environment import LAUNCHERS, launch, refuse_other_settings
 
 # For one collective, and for all processes to connect. Generous, since processes may prepare data at different speeds;
 # who is gone later is noticed by closed connections and by noisybench.parallel.watch.
@@ -24,28 +25,30 @@ def make_accelerator(*, mixed_precision: str = "no") -> Accelerator:
         mixed_precision: "no" or "bf16".
 
     Raises:
-        UserError: there are fewer GPUs than processes on this machine, or the launcher's processes do not connect.
+        UserError: there are fewer GPUs than processes on this machine, the launcher's processes do not connect, or the
+            environment asks for something else than the run does.
     """
-    launched = _number("WORLD_SIZE")
-    check_processes(_number("LOCAL_WORLD_SIZE"))
+    launched = launch()
+    refuse_other_settings(mixed_precision)
+    check_processes(launched.local_size)
     forget_another_precision(mixed_precision)
     try:
         accelerator = Accelerator(
-            cpu=launched > 1 and on_cpu(),
+            cpu=launched.size > 1 and on_cpu(),
             mixed_precision=mixed_precision,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
         )
     except RuntimeError as error:
-        if launched == 1:
+        if launched.size == 1:
             raise
         raise UserError(
-            f"the {launched} processes cannot connect ({one_line(error)[:200]}): on several machines, name the network "
-            f"interface between them in GLOO_SOCKET_IFNAME (CPUs) or NCCL_SOCKET_IFNAME (GPUs)"
+            f"the {launched.size} processes cannot connect ({one_line(error)[:200]}): on several machines, name the "
+            f"network interface between them in GLOO_SOCKET_IFNAME (CPUs) or NCCL_SOCKET_IFNAME (GPUs)"
         ) from error
-    if accelerator.num_processes != launched:
+    if accelerator.num_processes != launched.size:
         raise UserError(
-            f"the launcher started {launched} processes, and Accelerate connects {accelerator.num_processes}: "
-            f"start them with `noisybench run --processes N`, `accelerate launch --multi_gpu` or `torchrun`"
+            f"the launcher started {launched.size} processes, and Accelerate connects {accelerator.num_processes}: "
+            f"start them with {LAUNCHERS}"
         )
     return accelerator
 
@@ -80,7 +83,3 @@ def check_processes(processes: int) -> None:
             f"{processes} processes on a machine with {gpus} GPU{'s' * (gpus != 1)}: start at most one a GPU, or set "
             f"ACCELERATE_USE_CPU=true"
         )
-
-
-def _number(name: str) -> int:
-    return int(os.environ.get(name) or 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import filelock
 
 from noisybench.core.errors import FolderInUse, UserError
+from noisybench.core.files import read_regular
 
 LOCK, HOLDER = ".lock", ".lock-holder"
 
@@ -34,7 +35,10 @@ class FolderLock:
             return
         try:
             self._lock.acquire()
-            (self._folder / HOLDER).write_text(f"{platform.node()}, process {os.getpid()}", encoding="utf-8")
+            # Through no link that somebody made before, and not waiting for the reader of a pipe.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            with open(os.open(self._folder / HOLDER, flags, 0o666), "w", encoding="utf-8") as stream:
+                stream.write(f"{platform.node()}, process {os.getpid()}")
         except filelock.Timeout as error:
             raise FolderInUse(
                 f"--output {self._folder}: in use by {self._holder()}; wait until it ends, or give another --output"
@@ -54,6 +58,6 @@ class FolderLock:
 
     def _holder(self) -> str:
         try:
-            return (self._folder / HOLDER).read_text(encoding="utf-8") or "another process"
-        except (OSError, ValueError):  # it has not said yet
+            return read_regular(self._folder / HOLDER, 1000, follow=False).decode() or "another process"
+        except (OSError, ValueError, UserError):  # it has not said yet
             return "another process"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import shlex
@@ -11,6 +12,8 @@ import uuid
 from pathlib import Path
 
 from noisybench.core.errors import UserError
+from noisybench.parallel import environment
+from noisybench.parallel.signals import STOP_SIGNALS
 
 
 def launch(arguments: list[str], processes: int) -> int:
@@ -33,7 +36,7 @@ def launch(arguments: list[str], processes: int) -> int:
     from noisybench.parallel.connect import check_processes
 
     check_processes(processes)
-    os.environ[STARTED] = str(processes)
+    os.environ[STARTED], os.environ[LAUNCHER] = str(processes), str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own, and reports ends at length
@@ -46,10 +49,12 @@ def launch(arguments: list[str], processes: int) -> int:
         rdzv_endpoint="localhost:0",  # any free port
         local_addr="localhost",
         max_restarts=0,
-        signals_to_handle="SIGTERM,SIGINT,SIGUSR1,SIGHUP",  # passed on: a run saves itself and stops
+        # Passed on: a run saves itself and stops. What is ignored, as SIGHUP under nohup, stays ignored.
+        signals_to_handle=",".join(s.name for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "noisybench", *arguments)
+        # -P: a file of the working directory must not stand for a dependency of the same name.
+        elastic_launch(config, sys.executable)("-P", "-m", "noisybench", *arguments)
     except SignalException:
         return 128 + signal.SIGTERM  # as a run in one process ends, whatever asked it to stop
     except ChildFailedError as error:
@@ -85,12 +90,22 @@ def refuse_nested() -> None:
     Raises:
         UserError: it is one.
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    if environment.launch().size > 1:
         raise UserError("--processes within accelerate launch or torchrun: these start the processes; leave it out")
 
 
-STARTED = "NOISYBENCH_PROCESSES"  # how many `--processes` started, set for each; the launcher tells of lost ones
+def end_with_launcher() -> None:
+    """Where ``--processes`` started this process: let the system stop it as by SIGTERM when its launcher is gone."""
+    if LAUNCHER not in os.environ or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.environ[LAUNCHER] != str(os.getppid()):  # it was gone before
+        os.kill(os.getpid(), signal.SIGTERM)
 
+
+STARTED = "NOISYBENCH_PROCESSES"  # how many `--processes` started, set for each; the launcher tells of lost ones
+LAUNCHER = "NOISYBENCH_LAUNCHER"  # the process that started them
+PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 STOPPED = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
 

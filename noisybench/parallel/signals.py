@@ -1,19 +1,26 @@
-"""The signals that ask a run to stop: Ctrl-C, SIGTERM, and SIGUSR1, which SLURM sends some time before the end."""
+"""The signals that ask a run to stop: Ctrl-C, SIGTERM, SIGHUP of a closed terminal, and SIGUSR1, which SLURM sends some
+time before the end."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 from noisybench.core.errors import RunStopped
+from noisybench.parallel.environment import seconds
 
 STOP_SIGNALS = tuple(
     getattr(signal, name)
-    for name in ("SIGTERM", "SIGINT", "SIGUSR1")
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
     if hasattr(signal, name)  # Windows has two
 )
+
+STOP_SECONDS = 40.0  # for a run to reach a place where it can save itself; NOISYBENCH_STOP_SECONDS if that is set
+ENDING_SECONDS = 10.0  # and then to end
 
 
 class StopSignals:
@@ -24,13 +31,18 @@ class StopSignals:
     (as under nohup) stay ignored. Outside the main thread, where Python handles no signals, nothing is taken over.
     A signal that was noted and came too late to stop anything is passed on to whoever handled it before.
 
+    A loop that does not come to such a place, as where something hangs, is ended after :data:`STOP_SECONDS` all the
+    same: :class:`RunStopped` is raised where it is, and if that has no effect either, the process is ended.
+
     Attributes:
         received: the first stop signal that came.
     """
 
     def __init__(self):
         self.received: signal.Signals | None = None
-        self._deferred = self._noted = False
+        self._limit = seconds("NOISYBENCH_STOP_SECONDS", STOP_SECONDS)
+        self._ended = threading.Event()
+        self._deferred = self._noted = self._late = False
         self._before: dict[signal.Signals, object] = {}
 
     def defer(self) -> None:
@@ -47,6 +59,7 @@ class StopSignals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._ended.set()
         for number, before in self._before.items():
             signal.signal(number, before)
         # An error is told first, unless there is a handler: the default one would end the process on the spot.
@@ -55,13 +68,31 @@ class StopSignals:
 
     def _handle(self, number: int, frame: object) -> None:
         first, self.received = self.received, self.received or signal.Signals(number)
+        if self._late:
+            self._noted = False
+            name = self.received.name
+            raise RunStopped(f"stopped by {name} where it was; what was saved before is intact", self.received)
         if first == number == signal.SIGINT:
             self._noted = False
             raise KeyboardInterrupt
         if self._deferred:
+            if not self._noted:
+                threading.Thread(target=self._insist, name="noisybench-stop", daemon=True).start()
             self._noted = True
         elif first is None:
             raise RunStopped(f"stopped by {self.received.name}", self.received)
+
+    def _insist(self) -> None:
+        """End what does not end by itself."""
+        if self._ended.wait(self._limit):
+            return
+        self._late = True
+        signal.pthread_kill(threading.main_thread().ident, self.received)
+        if self._ended.wait(ENDING_SECONDS):
+            return
+        told = f"stopped by {self.received.name} where it hung; what was saved before is intact: --resume goes on"
+        print(f"noisybench: {told}", file=sys.stderr, flush=True)
+        os._exit(128 + signal.SIGTERM)
 
 
 def ignore_stop_signals(*_: object) -> None:

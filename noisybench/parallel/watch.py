@@ -18,9 +18,10 @@ from datetime import timedelta
 from torch.distributed import TCPStore
 
 from noisybench.core.errors import ProcessLost, SaidElsewhere, UserError
+from noisybench.parallel.environment import Launch, launch, seconds
 
 BEAT_SECONDS = 2.0
-SILENT_SECONDS = float(os.environ.get("NOISYBENCH_SILENT_SECONDS") or 40)  # without a beat a process counts as gone
+SILENT_SECONDS = 40.0  # without a beat a process counts as gone; NOISYBENCH_SILENT_SECONDS if that is set
 TOLD_SECONDS = 3.0  # for another process's word on why it ended
 _runs = itertools.count()  # of this process; the same on all processes of the launch
 
@@ -37,12 +38,13 @@ def watched() -> Iterator[None]:
         ProcessLost: another process is gone without a word.
     """
     number = next(_runs)
+    launched = launch()
     # Only torch's elastic launcher (torchrun, accelerate launch) has a store before the processes connect.
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    if launched.size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         yield
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    watch = _Watch(rank, size, number)
+    rank, size = launched.rank, launched.size
+    watch = _Watch(launched, number)
     watch.start()
     try:
         yield
@@ -68,18 +70,16 @@ def watched() -> Iterator[None]:
 class _Watch(threading.Thread):
     """Beats, and listens, beside the training."""
 
-    def __init__(self, rank: int, size: int, number: int):
+    def __init__(self, launched: Launch, number: int):
         super().__init__(name="noisybench-watch", daemon=True)
-        self._rank, self._size = rank, size
+        rank, size = self._rank, self._size = launched.rank, launched.size
+        self._silent = seconds("NOISYBENCH_SILENT_SECONDS", SILENT_SECONDS)
         self._watched = range(1, size) if rank == 0 else [0]
         self._alive = [f"noisybench/{number}/alive/{r}" for r in range(size)]
         self._ended = f"noisybench/{number}/ended"
         self._stopped = threading.Event()
         self._store = TCPStore(
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=timedelta(seconds=SILENT_SECONDS),
+            launched.address, launched.port, is_master=False, timeout=timedelta(seconds=self._silent)
         )
         self._store.set(self._alive[rank], "begun")  # before the processes connect: so all that work have beaten once
 
@@ -117,14 +117,14 @@ class _Watch(threading.Thread):
                     value = self._store.get(key)
                     if rank not in seen or seen[rank][0] != value:
                         seen[rank] = value, now
-                    elif now - seen[rank][1] > SILENT_SECONDS:
+                    elif now - seen[rank][1] > self._silent:
                         self._end(f"process {rank} of {self._size}")
                 ended = self._store.check([self._ended])
             except RuntimeError:  # the store is gone, and with it the machine or the launcher that held it
-                if not self._stopped.wait(SILENT_SECONDS / 2):  # a collective may notice, and say it in order
+                if not self._stopped.wait(self._silent / 2):  # a collective may notice, and say it in order
                     self._end("the main process's launcher")
                 return
-            if ended and not self._stopped.wait(SILENT_SECONDS / 2):
+            if ended and not self._stopped.wait(self._silent / 2):
                 os._exit(1)  # told elsewhere, and this process hangs in a collective
 
     def _end(self, which: str) -> None:

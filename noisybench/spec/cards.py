@@ -10,8 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from noisybench.core.errors import unknown_name
+from noisybench.core.names import file_name_fault, shown_name
 from noisybench.spec import extensions
 from noisybench.spec.extension_kinds import BUILT_IN, HUB
+from noisybench.spec.metrics import LAST, RULES
 from noisybench.spec.track import TRACKS, ShortTrack, Track
 
 
@@ -196,9 +198,23 @@ class BenchmarkCard(Card):
     track: Track = "standard"
     model: str | None = Field(default=None, description="the backbone every run must use; the dataset's if not given")
     epochs: int | None = Field(default=None, ge=1, description="what every run must train; the recipe's if not given")
-    headline: Literal[
-        "test_accuracy_last", "test_accuracy_last5", "test_accuracy_best_noisy_val", "test_accuracy_best_clean_val"
-    ] = Field(default="test_accuracy_last", description="the selection rule shown first; never the oracle")
+    headline: str = Field(default=LAST.metric, description="the selection rule shown first; never the oracle")
     baseline: str = Field(default="ce", description="the method that paired differences are taken to")
     overrides: dict[str, Any] = Field(default={}, description="further configuration that every run must have")
     claims: list[BoardClaim] = Field(default=[], description="published numbers besides those on the methods' cards")
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        fault = file_name_fault(name)
+        if fault is not None:
+            raise ValueError(f"a board's folder cannot be named {shown_name(name)}, which {fault}")
+        return name
+
+    @field_validator("headline")
+    @classmethod
+    def _may_be_selected_by(cls, headline: str) -> str:
+        allowed = [name for name, rule in RULES.items() if rule.allowed]
+        if headline not in allowed:
+            raise ValueError(f"{headline!r} is no rule to select by; known: {', '.join(allowed)}")
+        return headline

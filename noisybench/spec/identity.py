@@ -50,7 +50,8 @@ def with_later_fields(config: dict[str, Any]) -> dict[str, Any]:
     return merge(_later(config), config)
 
 
-def _science(config: dict[str, Any]) -> dict[str, Any]:
+def science(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration without the fields that cannot change a result, nor later fields at their old value."""
     kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
     return _without_later(kept, _later(config))
 
@@ -71,4 +72,4 @@ def run_id_of(config: dict[str, Any]) -> str:
     The stored values are hashed as they are: no card is read and no method imported, so the id of an old record does
     not move when a card does.
     """
-    return hashlib.sha256(canonical_json(_science(config)).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(science(config)).encode()).hexdigest()[:16]

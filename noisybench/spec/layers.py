@@ -1,32 +1,148 @@
-"""How a configuration is put together: the layers of cards under what is given, later ones on top."""
+"""From what is asked for to what is run: the layers of cards under what is set, later ones on top.
+
+Layers, later ones win: the defaults of :class:`RunConfig` < the dataset card's sizes and defaults < the method card's
+recipe for that dataset (else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < the method card's
+blind settings under that ruleset < on a short track the dataset card's table of it, then the method card's recipe
+``DATASET:TRACK`` if there is one < the sizes that a ``clean_labels`` file gives < what is set in the configuration (on
+the command line: a ``--config`` file, then options). Python and the command line give the same run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from noisybench.core.errors import UserError, unknown_name
+from noisybench.core.errors import UserError
 from noisybench.core.files import file_sha256
 from noisybench.core.nested import merge
-from noisybench.spec import registry
+from noisybench.spec import checked_labels, registry
 from noisybench.spec.cards import DatasetCard
-from noisybench.spec.track import TRACKS, Length, scaled
+from noisybench.spec.config import ResolvedConfig, RunConfig
+from noisybench.spec.extension_settings import augmentation_settings, schedule_settings
+from noisybench.spec.invalid import as_user_error
+from noisybench.spec.method_settings import method_settings
+from noisybench.spec.schedule import learning_rate
+from noisybench.spec.track import STANDARD, TRACKS, Length, scaled
+
+HASHES = {"noise_file_sha256", "clean_labels_sha256"}
+
+
+def resolve(config: RunConfig) -> ResolvedConfig:
+    """Fill a configuration in from the cards, read the hashes of its files, and check that all of it fits together.
+
+    What is set in it wins, key by key, also within its tables; a resolved one is given back as it is.
+
+    Raises:
+        UserError: a name is unknown, a file is missing or was changed, or two values do not go together.
+    """
+    if isinstance(config, ResolvedConfig):
+        return config
+    given = _with_noise_file(_what_is_set(config))
+    dataset_card = registry.dataset_card(config.dataset)
+    values = _of_cards(config, dataset_card, given)
+    if config.clean_labels is not None:
+        values = merge(values, _of_checked_labels(config.clean_labels, config.clean_labels_sha256))
+    values = merge(values, given)
+    noise = values.setdefault("noise", config.noise)
+    if "noise_rate" not in given and not noise_kind(noise).rated:
+        # Of labels as shipped it is what the card expects; of a file, what the file will show.
+        values["noise_rate"] = (dataset_card.noise_rate or 0.0) if noise == "none" else 0.0
+    resolved = _validated(values)
+    filled = {
+        "settings": _all_settings(config.method, resolved.settings),
+        "augment": {**resolved.augment.model_dump(), "extra": augmentation_settings(resolved.augment.extra)},
+        "schedule": {**resolved.schedule.model_dump(), "settings": schedule_settings(resolved.schedule)},
+    }
+    # From all of its values, so that every key counts as set: a table taken from the result is a whole one.
+    resolved = _validated(resolved.model_dump() | filled)
+    _check_that_it_fits(resolved, dataset_card.labels)
+    return resolved
+
+
+def resolve_dict(given: Mapping[str, Any]) -> ResolvedConfig:
+    """The same from untyped input: a stored configuration, or what a file and a command line say.
+
+    Raises:
+        UserError: also where a key is unknown or a value is wrong; one line that names it.
+    """
+    try:
+        config = RunConfig(**given)
+    except ValidationError as error:
+        raise as_user_error(error, RunConfig) from error
+    return resolve(config)
+
+
+def recipe_conditions(name: str) -> dict[str, str]:
+    """What a run must be for a recipe, by its name: ``DATASET``, ``DATASET:PROTOCOL``, ``DATASET:TRACK`` or
+    ``default``."""
+    dataset, _, condition = name.partition(":")
+    given = {} if dataset == "default" else {"dataset": dataset}
+    return given | ({"track" if condition in TRACKS else "protocol": condition} if condition else {})
+
+
+def noise_kind(name: str) -> Any:
+    """The noise model of this name: whether it takes a rate (``rated``), and what the file it reads holds (``file``).
+
+    Raises:
+        UserError: there is none.
+    """
+    return registry.load("noise", name)
+
+
+def _what_is_set(config: RunConfig) -> dict[str, Any]:
+    """The keys set in a configuration and in its tables.
+
+    None is as if not set where only the cards have a value, and for a hash that is found here.
+    """
+    found_here = {name for name, field in ResolvedConfig.model_fields.items() if field.is_required()} | HASHES
+    return config.model_dump(exclude_unset=True, exclude={name for name in found_here if getattr(config, name) is None})
+
+
+def _of_cards(config: RunConfig, dataset_card: DatasetCard, given: dict[str, Any]) -> dict[str, Any]:
+    """What the cards say of a run.
+
+    Args:
+        dataset_card: the card of the configuration's dataset.
+        given: what is laid over it.
+    """
+    method_card = registry.method_card(config.method)
+    names = [config.dataset] if dataset_card.base is None else [config.dataset, dataset_card.base]
+    recipe = _first_of(method_card.recipes, [*names, "default"])
+    of_protocol = _first_of(method_card.recipes, [f"{name}:{config.protocol}" for name in names])
+    layers = [_split_sizes(dataset_card, config.limit_train), dataset_card.defaults, recipe, of_protocol]
+    if config.ruleset == "blind":
+        layers.append(method_card.blind)
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(merged, layer)
+    if config.track == STANDARD:
+        return merged
+    table = _track_table(config.track, config.protocol, dataset_card)
+    of_track = _first_of(method_card.recipes, [f"{name}:{config.track}" for name in names])
+    return _on_track(merged, table, of_track, given, method_settings(config.method))
 
 
 def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
     return next((recipes[name] for name in names if name in recipes), {})
 
 
-def _track_table(track: Any, protocol: Any, dataset_card: DatasetCard) -> dict[str, Any]:
+def _split_sizes(card: DatasetCard, limit_train: int | None) -> dict[str, int]:
+    """The sizes of the held-out parts, in proportion where not all training images are used."""
+    sizes = card.splits.model_dump()
+    if limit_train is None or card.train_size is None:
+        return sizes
+    return {name: round(size * limit_train / card.train_size) for name, size in sizes.items()}
+
+
+def _track_table(track: str, protocol: str, dataset_card: DatasetCard) -> dict[str, Any]:
     """The dataset card's table of a short track.
 
     Raises:
-        UserError: there is no such track, the dataset has none, or the protocol has no use for it.
+        UserError: the dataset has none, or the protocol has no use for it.
     """
-    if track not in TRACKS:
-        raise unknown_name("track", str(track), TRACKS)
     if protocol == "authors":
         raise UserError(
             f"track {track!r} with protocol 'authors', which is for comparing with a paper and so trains as the paper "
@@ -36,6 +152,10 @@ def _track_table(track: Any, protocol: Any, dataset_card: DatasetCard) -> dict[s
         names = [name for name in registry.card_names("datasets") if track in registry.dataset_card(name).tracks]
         raise UserError(f"track {track!r}: dataset {dataset_card.name!r} has none; it is for {', '.join(names)}")
     return dataset_card.tracks[track]
+
+
+class _StandardRun(Length):
+    settings: dict[str, Any] = {}
 
 
 def _on_track(
@@ -58,39 +178,26 @@ def _on_track(
     shorter = {**standard, **table}
     try:
         length = Length.model_validate(merge(merge(shorter, recipe), given))
+        before = _StandardRun.model_validate(standard)
+        phases = scaled(settings, before.settings, length.share_of(before))
     except ValidationError:
-        return shorter  # given epochs or batch size are wrong: refused when the fields are read
-    shares = length.share_of(Length.model_validate(standard))
-    phases = scaled(settings, standard.get("settings", {}), shares)
+        return shorter  # a card's value is wrong: refused when all the fields are read
     return merge(merge(shorter, {"settings": phases}), recipe)
-
-
-def recipe_conditions(name: str) -> dict[str, str]:
-    """What a run must be for a recipe, by its name: ``DATASET``, ``DATASET:PROTOCOL``, ``DATASET:TRACK`` or
-    ``default``."""
-    dataset, _, condition = name.partition(":")
-    given = {} if dataset == "default" else {"dataset": dataset}
-    return given | ({"track" if condition in TRACKS else "protocol": condition} if condition else {})
-
-
-def _takes_rate(noise: Any) -> bool:
-    # A name that is not known is refused later.
-    return noise not in registry.names("noise") or registry.load("noise", noise).rated
 
 
 def _with_noise_file(given: dict[str, Any]) -> dict[str, Any]:
     """``noise="KIND:FILE"`` taken apart, and the file's hash: what is in it, not its place, is part of a run."""
-    noise, file = given.get("noise"), given.get("noise_file")
-    if isinstance(noise, str) and ":" in noise:
+    noise, file = given.get("noise", ""), given.get("noise_file")
+    if ":" in noise:
         noise, _, named = noise.partition(":")
         if not named:
             raise UserError(f"noise {given['noise']!r}: no file after the colon")
-        if file is not None and Path(file) != Path(named):
+        if file is not None and file != Path(named):
             raise UserError(f"noise {given['noise']!r} names another file than noise_file {file}; give one of them")
-        given, file = {**given, "noise": noise, "noise_file": named}, named
+        given, file = {**given, "noise": noise, "noise_file": named}, Path(named)
     if file is None:
         return given
-    found, stated = file_sha256(Path(file)), given.get("noise_file_sha256")
+    found, stated = file_sha256(file), given.get("noise_file_sha256")
     if stated is not None and found != stated:
         raise UserError(f"noise_file {file}: the file was changed (sha256 {found[:16]}…, not {stated[:16]}…)")
     return {**given, "noise_file_sha256": found}
@@ -98,11 +205,9 @@ def _with_noise_file(given: dict[str, Any]) -> dict[str, Any]:
 
 def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
     """A fifth of the checked images is clean validation, the rest the meta set; and the file's hash."""
-    from noisybench.spec.checked_labels import content_hash, read_checked
-
-    checked = len(read_checked(file))
+    checked = len(checked_labels.read_checked(file))
     clean_val = checked // 5
-    found = content_hash(file)
+    found = checked_labels.content_hash(file)
     if expected not in (None, found):
         raise UserError(f"--clean-labels {file}: not the file this configuration was made with (its hash differs)")
     return {
@@ -110,3 +215,50 @@ def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
         "meta_size": checked - clean_val,
         "clean_val_size": clean_val,
     }
+
+
+def _validated(values: dict[str, Any]) -> ResolvedConfig:
+    try:
+        return ResolvedConfig.model_validate(values)
+    except ValidationError as error:  # a card's fault: what is given was checked before
+        raise as_user_error(error, ResolvedConfig) from error
+
+
+def _all_settings(method: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """All of a method's settings, as plain JSON values."""
+    model = method_settings(method)
+    try:
+        return model.model_validate(settings).model_dump(mode="json")
+    except ValidationError as error:
+        raise as_user_error(error, model, "method.") from error
+
+
+def _check_that_it_fits(config: ResolvedConfig, labels: str) -> None:
+    """Refuse values that are right one by one and do not go together.
+
+    Args:
+        labels: what the dataset's card says of the shipped labels.
+    """
+    kind = noise_kind(config.noise)
+    if config.noise != "none" and (labels == "noisy" or config.clean_labels is not None):
+        raise UserError(
+            f"noise {config.noise!r} on {config.dataset}, whose labels are noisy as they are: use --noise none"
+        )
+    if config.noise == "none" and config.noise_rate != 0 and labels == "clean":
+        raise UserError(f"noise_rate {config.noise_rate} with noise 'none': give --noise-rate 0 or a noise")
+    if not kind.rated and config.noise != "none" and config.noise_rate != 0:
+        raise UserError(
+            f"noise_rate {config.noise_rate} with noise {config.noise!r}: its rate is that of its file; leave it out"
+        )
+    if kind.file is not None and config.noise_file is None:
+        raise UserError(f"noise {config.noise!r} reads a file: give --noise {config.noise}:FILE ({kind.file})")
+    if kind.file is None and config.noise_file is not None:
+        raise UserError(f"noise_file {config.noise_file}: noise {config.noise!r} reads no file; leave it out")
+    for tracker in config.all_trackers:
+        registry.find("tracker", tracker)
+    for epoch in (0, config.epochs - 1):  # a schedule that cannot be computed is found before a run begins
+        learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+    if config.mixed_precision == "bf16" and config.precision == "float64":
+        raise UserError("mixed_precision bf16 is for precision float32, not float64")
+    if config.optimizer.nesterov and config.optimizer.name != "sgd":
+        raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {config.optimizer.name}")

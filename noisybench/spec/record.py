@@ -1,7 +1,8 @@
-"""The run record: everything a board needs to know of one run, as one JSON file; and the selection rules."""
+"""The run record: everything a board needs to know of one run, as one JSON file."""
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.files import canonical_json, write_json
+from noisybench.core.files import canonical_json, read_regular, write_json
 
-SCHEMA_VERSION = 1
+# 1: what a method logged stood among the benchmark's own curves. 2: it stands under ``method/``.
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+LOGS_APART = 2  # the first version in which every curve without ``method/`` is a metric of the benchmark
+
+MAX_BYTES = 16_000_000  # a run of 300 epochs takes about 100,000
+DEEPEST = 20  # tables within tables; a record of a run has six
+LARGEST = 2**63 - 1
 
 
 class Fingerprints(BaseModel):
@@ -56,8 +64,9 @@ class Cost(BaseModel):
 class RunRecord(BaseModel):
     """The result of one run.
 
-    ``metrics`` are fractions in [0, 1]; a rule that cannot be applied (no such validation set) is null.
-    ``curves`` has one value per epoch for each logged quantity, null where it was not defined.
+    ``metrics`` has the selection rules and the last epoch's value of some metrics (:mod:`noisybench.spec.metrics`); a
+    rule that cannot be applied (no such validation set) is null. ``curves`` has one value per epoch for each metric,
+    null where it was not defined, and for what the method logged, as ``method/NAME``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -93,13 +102,24 @@ class RunRecord(BaseModel):
         Raises:
             UserError: the file is missing or no record of a version this release reads.
         """
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise UserError(f"{file}: no such file") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file}: not readable as text ({error})") from error
-        return parse_record(text, str(file))
+        return parse_record(read_text(file), str(file))
+
+
+def read_text(file: Path, *, follow: bool = True) -> str:
+    """The text of a record's file.
+
+    Args:
+        follow: a link to such a file will do too.
+
+    Raises:
+        UserError: there is no such file, or it is not text of a record's size.
+    """
+    try:
+        return read_regular(file, MAX_BYTES, follow=follow).decode()
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file; give a result.json or the output folder of a finished run") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not readable as text ({error})") from error
 
 
 def content_hash(content: dict[str, Any]) -> str:
@@ -121,18 +141,21 @@ def parse_record(text: str, source: str) -> RunRecord:
         UserError: it is no record of a version this release reads, or was changed since it was written.
     """
     try:
-        content = json.loads(text, parse_constant=_no_number)
+        content = json.loads(text, parse_constant=_no_number, parse_int=_whole, object_pairs_hook=_once)
         if not isinstance(content, dict):
             raise ValueError("not an object")
+        if _too_deep(content, DEEPEST):
+            raise ValueError(f"nested more than {DEEPEST} deep")
         version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if isinstance(version, bool) or version not in READABLE:
             newer = isinstance(version, int) and version > SCHEMA_VERSION
             hint = "; a newer noisybench wrote it: upgrade" if newer else ""
-            raise UserError(
-                f"{source}: a record of schema version {version}; this release reads {SCHEMA_VERSION}{hint}"
-            )
+            what = f"a record of schema version {str(version)[:20]}"
+            raise UserError(f"{source}: {what}; this release reads {' and '.join(map(str, READABLE))}{hint}")
         stated, found = content.pop("sha256", None), content_hash(content)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise UserError(f"{source}: not a record's JSON (nested more than {DEEPEST} deep)") from error
+    except ValueError as error:
         raise UserError(f"{source}: not a record's JSON ({one_line(error)})") from error
     if stated != found:
         raise UserError(
@@ -143,9 +166,30 @@ def parse_record(text: str, source: str) -> RunRecord:
         return RunRecord.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"])[:100]
         raise UserError(f"{source}: not a run record: {place}: {first['msg']}") from error
 
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON; every value must be finite")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or abs(int(digits)) > LARGEST:
+        raise ValueError(f"the whole number {digits[:12]}… has {len(digits)} digits; the largest is {LARGEST}")
+    return int(digits)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = collections.Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:40]!r} is given twice")
+    return found
+
+
+def _too_deep(value: Any, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_too_deep(item, left - 1) for item in inner)

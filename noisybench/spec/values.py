@@ -1,8 +1,8 @@
-"""The kinds of values in a configuration, and its tables."""
+"""The kinds of values in a configuration, its tables, and the base of every method's own settings."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,8 +15,11 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Strict(BaseModel, extra="forbid", frozen=True):
+    """A table that refuses unknown keys and cannot be changed.
+
+    Its subclasses say ``frozen=True`` again: type checkers read it from the class's own line alone.
+    """
 
 
 class Settings(BaseModel):
@@ -25,7 +28,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class OptimizerConfig(_Strict):
+class OptimizerConfig(Strict, frozen=True):
     """The optimizer of a method's networks. ``lr`` is the rate at epoch 0; the schedule takes it from there."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -35,7 +38,7 @@ class OptimizerConfig(_Strict):
     nesterov: bool = False
 
 
-class ScheduleConfig(_Strict):
+class ScheduleConfig(Strict, frozen=True):
     """The learning rate by epoch, set once at the start of each epoch (counted from 0)."""
 
     name: str = Field(default="cosine", description="a name from `noisybench schedules`")
@@ -47,14 +50,14 @@ class ScheduleConfig(_Strict):
     settings: dict[str, Any] = Field(default={}, description="what a schedule of another package takes, by name")
 
     @model_validator(mode="after")
-    def _steps_are_ordered(self):
+    def _steps_are_ordered(self) -> Self:
         epochs = [epoch for epoch, _ in self.steps]
         if self.name == "steps" and (not epochs or epochs[0] != 0 or epochs != sorted(set(epochs))):
             raise ValueError("steps must be pairs (first epoch, learning rate), rising, the first from epoch 0")
         return self
 
 
-class AugmentConfig(_Strict):
+class AugmentConfig(Strict, frozen=True):
     """Training augmentation, drawn anew for each sample in each epoch."""
 
     crop_padding: int = Field(default=0, ge=0, description="zero-pad by so many pixels, then crop at random")

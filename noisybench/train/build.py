@@ -18,7 +18,7 @@ from noisybench.models.sync_batchnorm import synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.train.prepare import RunData, Streams
 
 
@@ -31,7 +31,7 @@ class Place:
     dtype: torch.dtype
 
 
-def build(config: RunConfig, data: RunData, streams: Streams, place: Place) -> tuple[Method, TrainLoader]:
+def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> tuple[Method, TrainLoader]:
     """The method and the loader that feeds it what it declares.
 
     Raises:
@@ -62,7 +62,7 @@ def build(config: RunConfig, data: RunData, streams: Streams, place: Place) -> t
     return method, loader
 
 
-def _refuse_what_is_missing(config: RunConfig, data: RunData, streams: Streams, method: type[Method]) -> None:
+def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Streams, method: type[Method]) -> None:
     """Raise a UserError if the method declares what this run has not."""
     if "meta_set" in method.needs and streams.meta is None:
         raise UserError(
@@ -83,7 +83,7 @@ def _refuse_what_is_missing(config: RunConfig, data: RunData, streams: Streams, 
         )
 
 
-def _context(config: RunConfig, data: RunData, streams: Streams, place: Place) -> Context:
+def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> Context:
     """What the method may know of its run."""
     matrix = data.train_transition_matrix()
     return Context(
@@ -108,7 +108,7 @@ def _context(config: RunConfig, data: RunData, streams: Streams, place: Place) -
     )
 
 
-def _initialiser(config: RunConfig, data: RunData, world: World) -> Callable[[int], nn.Module]:
+def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callable[[int], nn.Module]:
     """From k to the run's k-th network. The method holds it: it closes over plain values, not over data and paths."""
     model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
     layout = torch.channels_last if config.channels_last else torch.contiguous_format

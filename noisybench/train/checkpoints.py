@@ -13,7 +13,7 @@ import torch
 from noisybench.core.errors import DamagedCheckpoint, RunStopped, UserError
 from noisybench.core.files import reported
 from noisybench.parallel.signals import StopSignals
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.train import checkpoint_file
 from noisybench.train.build import Place
 from noisybench.train.session import Past, Session
@@ -39,7 +39,7 @@ class Checkpoints:
     def __init__(
         self,
         folder: Path,
-        config: RunConfig,
+        config: ResolvedConfig,
         place: Place,
         signals: StopSignals,
         started: float,

@@ -1,4 +1,4 @@
-"""What a run measures: accuracies of every head, and the quality of estimated labels."""
+"""Measuring what :mod:`noisybench.spec.metrics` lists: on evaluation sets, of estimated labels, over training steps."""
 
 from __future__ import annotations
 
@@ -11,19 +11,37 @@ from torch import Tensor
 from noisybench.data.loader import Stream
 from noisybench.methods.base import LabelEstimate, Method
 from noisybench.parallel.world import World
+from noisybench.spec.metrics import LOSS, METHOD_LOGS, ON_TEST, EvaluationSet, Metric, measured_at, under_method
+
+
+def accuracies(method: Method, stream: Stream, world: World) -> dict[str, float]:
+    """The fraction of a stream each head of the method gets right."""
+    return {head: accuracy for head, (accuracy,) in _averages(method, stream, world, [ON_TEST]).items()}
+
+
+def evaluated(method: Method, stream: Stream, name: EvaluationSet, world: World) -> dict[str, float]:
+    """What the benchmark measures on one evaluation set, for every head, by the names that rows have it under."""
+    metrics = measured_at(name)
+    return {
+        metric.of_head(head, method.heads[0]): value
+        for head, values in _averages(method, stream, world, metrics).items()
+        for metric, value in zip(metrics, values, strict=True)
+    }
 
 
 @torch.no_grad()
-def accuracies(method: Method, stream: Stream, world: World) -> dict[str, float]:
-    """The fraction of a stream each head of the method gets right. Every sample counts once, over all processes."""
+def _averages(method: Method, stream: Stream, world: World, metrics: list[Metric]) -> dict[str, list[float]]:
+    """By head, each metric's mean over a stream. Every sample counts once, over all processes."""
     method.set_mode(training=False)
-    correct = torch.zeros(len(method.heads), dtype=torch.int64, device=stream.labels.device)
+    sums = torch.zeros(len(method.heads), len(metrics), dtype=torch.float64, device=stream.labels.device)
     for rows, images in stream.sweep(world.part(len(stream))):
         for number, head in enumerate(method.heads):
-            correct[number] += (method.predict(images, head).argmax(1) == stream.labels[rows]).sum()
+            probabilities = method.predict(images, head)
+            for place, metric in enumerate(metrics):
+                sums[number, place] += metric.count(probabilities, stream.labels[rows]).sum(dtype=torch.float64)
     method.set_mode(training=True)
-    totals = world.sum(correct).tolist()
-    return {head: total / len(stream) for head, total in zip(method.heads, totals, strict=True)}
+    totals = world.sum(sums).tolist()
+    return {head: [total / len(stream) for total in of] for head, of in zip(method.heads, totals, strict=True)}
 
 
 def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray | None) -> dict[str, float | None]:
@@ -35,36 +53,26 @@ def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray |
         true: n int64, clean labels, which only the benchmark knows; None where nobody knows them.
 
     Returns:
-        ``label_accuracy_given``, ``label_accuracy_estimated`` and ``noise_detection_auroc`` (the probability that a
-        wrongly labelled sample is more suspicious than a rightly labelled one, ties counted half; None if the labels
-        are all right or all wrong). All None where the true labels are unknown.
+        The metrics that are measured of labels, by name; None where the true labels are unknown or it is not defined.
     """
+    metrics = measured_at("labels")
     if true is None:
-        return dict.fromkeys(("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc"))
-    from sklearn.metrics import roc_auc_score
-
-    wrong = given != true
-    auroc = None
-    if wrong.any() and not wrong.all():
-        auroc = float(roc_auc_score(wrong, estimate.suspicion.double().cpu().numpy()))
+        return dict.fromkeys(metric.name for metric in metrics)
+    suspicion = estimate.suspicion.double().cpu().numpy()
     estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-    return {
-        "label_accuracy_given": float(np.mean(~wrong)),
-        "label_accuracy_estimated": float(np.mean(estimated == true)),
-        "noise_detection_auroc": auroc,
-    }
+    values = {metric.name: metric.count(estimated, suspicion, given, true) for metric in metrics}
+    return {name: None if value is None else float(value) for name, value in values.items()}
 
 
 class TrainingMeter:
     """Running means over an epoch's training steps, kept on the device: no step waits for the host.
 
-    Besides the loss: accuracy of the train-mode predictions against the given and the true labels, and how much of
-    the wrongly labelled part is memorised (predicted as its wrong label); the last two where true labels are known.
+    Of the loss, of what the benchmark measures over training steps (by the predictions in train mode; some of it only
+    where true labels are known), and of what the method logs, under ``method/``.
     """
 
     def __init__(self, given: Tensor, true: Tensor | None, world: World):
         self._given, self._true, self._world = given, true, world
-        self._wrong = None if true is None else given != true
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=given.device)
@@ -78,17 +86,22 @@ class TrainingMeter:
         rows = len(batch.index) * counted
         bad = ~torch.isfinite(output.loss) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, batch.step, self._first_bad)
-        for name, value in {"loss": output.loss, **output.logs}.items():
-            self._accumulate(name, value.detach() * rows, rows)
-        if output.logits is not None:
-            predicted = output.logits.argmax(1)
-            hits_given = predicted == self._given[batch.index]
-            self._accumulate("train_accuracy_given", hits_given.sum() * counted, rows)
-            if self._true is None:
-                return
-            self._accumulate("train_accuracy_true", (predicted == self._true[batch.index]).sum() * counted, rows)
-            wrong = self._wrong[batch.index]
-            self._accumulate("memorised", (hits_given & wrong).sum() * counted, wrong.sum() * counted)
+        self._accumulate(LOSS.name, output.loss.detach() * rows, rows)
+        for name, value in output.logs.items():
+            value = value.detach() if isinstance(value, Tensor) else float(value)
+            self._accumulate(METHOD_LOGS + name, value * rows, rows)
+        if output.logits is None:
+            return
+        predicted, given = output.logits.argmax(1), self._given[batch.index]
+        true = None if self._true is None else self._true[batch.index]
+        for metric in measured_at("steps"):
+            if metric.knows_truth and true is None:
+                continue
+            hits, among = metric.count(predicted, given, true)
+            if among is None:
+                self._accumulate(metric.name, hits.sum() * counted, rows)
+            else:
+                self._accumulate(metric.name, (hits & among).sum() * counted, among.sum() * counted)
 
     def _accumulate(self, name: str, total: Tensor, count) -> None:
         self._sums[name] = self._sums.get(name, self._zero) + total
@@ -113,7 +126,7 @@ class TrainingMeter:
         """Put back what :meth:`state_dict` gave; the main process carries it on."""
         for name, saved in state["totals"].items():
             total, count = saved.to(self._zero.device) * self._world.is_main
-            self._accumulate(name, total, count)
+            self._accumulate(under_method(name), total, count)
         self._first_bad.fill_(state["first_bad"])
 
     def means(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from noisybench.core.errors import UserError
 from noisybench.parallel.world import World
-from noisybench.spec.config import build_config
+from noisybench.spec.layers import resolve_dict
 from noisybench.train import checkpoint_file
 from noisybench.train.build import Place
 from noisybench.train.output import OutputFolder
@@ -46,7 +46,7 @@ def load_run(folder: Path, data_path: Path | None = None) -> Session:
         stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}
     if data_path is not None:
         stored["data_path"] = data_path
-    config = build_config(stored)
+    config = resolve_dict(stored)
     accelerator = Accelerator()
     device, dtype = accelerator.device, getattr(torch, config.precision)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

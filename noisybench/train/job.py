@@ -18,7 +18,7 @@ from noisybench.parallel.connect import make_accelerator
 from noisybench.parallel.signals import StopSignals
 from noisybench.parallel.watch import watched
 from noisybench.parallel.world import World
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.record import RunRecord
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import weights_hash
@@ -31,7 +31,7 @@ from noisybench.train.session import Session, Step
 from noisybench.train.trackers import Results, TrackedRun, Trackers
 
 
-def default_output(config: RunConfig) -> Path:
+def default_output(config: ResolvedConfig) -> Path:
     """Where a run goes if nothing is said: ``runs/`` below the working directory, named by what it is."""
     rate = f"{config.noise}-{config.noise_rate:g}"
     method = config.method.replace(":", ".")  # package.module:Class
@@ -48,7 +48,7 @@ class Job:
         finished: the record, if the output folder holds this run completed.
     """
 
-    def __init__(self, config: RunConfig, *, resume: bool = False, progress: Progress | None = None):
+    def __init__(self, config: ResolvedConfig, *, resume: bool = False, progress: Progress | None = None):
         self._config, self._resume = config, resume
         self._progress = progress or Progress()
         self._output = OutputFolder(config.output or default_output(config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve
 from noisybench.spec.record import RunRecord
 from noisybench.train.job import Job
 from noisybench.train.progress import Progress
@@ -12,7 +13,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
     """Train and evaluate one method under the protocol.
 
     Args:
-        config: what to run.
+        config: what to run; the cards fill in what it leaves open.
         resume: continue an unfinished run in the output folder (or start, if there is none).
         progress: where to report; silent if not given.
 
@@ -24,7 +25,7 @@ def run(config: RunConfig, *, resume: bool = False, progress: Progress | None = 
             Or the disk is full, or the method failed: what was saved before is intact.
         RunStopped: SIGTERM, SIGINT or SIGUSR1 came. The run is saved where it was and goes on from there on ``resume``.
     """
-    with Job(config, resume=resume, progress=progress) as job:
+    with Job(resolve(config), resume=resume, progress=progress) as job:
         if job.finished is not None:
             return job.finished
         session = job.assemble()

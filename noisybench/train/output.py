@@ -14,7 +14,7 @@ from noisybench.core.files import TEMPORARY, remove_temporaries, replace_file, r
 from noisybench.methods.base import LabelEstimate
 from noisybench.noise import NoiseArtifact
 from noisybench.parallel.folder_lock import HOLDER, LOCK, FolderLock
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.identity import ENVIRONMENT_FIELDS
 from noisybench.spec.record import RunRecord
 
@@ -33,7 +33,7 @@ class OutputFolder:
         self.labels = path / "labels.parquet"
         self._lock = FolderLock(path)
 
-    def check(self, config: RunConfig, *, resume: bool) -> None:
+    def check(self, config: ResolvedConfig, *, resume: bool) -> None:
         """Refuse a folder that holds something else. Changes nothing.
 
         Raises:
@@ -69,7 +69,7 @@ class OutputFolder:
         record = RunRecord.load(self.result) if self.result.is_file() else None
         return record if record is not None and record.status == "completed" else None
 
-    def start(self, config: RunConfig, *, resume: bool) -> None:
+    def start(self, config: ResolvedConfig, *, resume: bool) -> None:
         """Make the folder, take the sole use of it until :meth:`close`, and store the configuration.
 
         Raises:

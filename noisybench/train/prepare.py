@@ -13,7 +13,7 @@ from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
 from noisybench.spec import registry
 from noisybench.spec.checked_labels import read_checked
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RunData:
         return None if None in files else files
 
 
-def official_parts(config: RunConfig) -> Dataset:
+def official_parts(config: ResolvedConfig) -> Dataset:
     """The dataset of a configuration.
 
     Raises:
@@ -85,7 +85,7 @@ def official_parts(config: RunConfig) -> Dataset:
     )
 
 
-def noise_request(config: RunConfig, dataset: Dataset) -> NoiseRequest:
+def noise_request(config: ResolvedConfig, dataset: Dataset) -> NoiseRequest:
     """What a configuration asks of its noise model, over the dataset's whole official train part."""
     card = dataset.card
 
@@ -105,7 +105,7 @@ def noise_request(config: RunConfig, dataset: Dataset) -> NoiseRequest:
     )
 
 
-def draw_noise(config: RunConfig, dataset: Dataset) -> NoiseArtifact:
+def draw_noise(config: ResolvedConfig, dataset: Dataset) -> NoiseArtifact:
     """The noise of a configuration.
 
     Raises:
@@ -114,7 +114,7 @@ def draw_noise(config: RunConfig, dataset: Dataset) -> NoiseArtifact:
     return make_noise(config.noise, noise_request(config, dataset))
 
 
-def prepare(config: RunConfig) -> RunData:
+def prepare(config: ResolvedConfig) -> RunData:
     """Load the dataset, draw the noise over its whole official train part, and split.
 
     Raises:
@@ -123,7 +123,7 @@ def prepare(config: RunConfig) -> RunData:
     return prepare_dataset(config, official_parts(config))
 
 
-def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
+def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
     """The same for a dataset at hand."""
     labels = dataset.train.labels
     # Whoever asks for noise on labels nobody vouches for says that they are right.
@@ -164,7 +164,7 @@ class Streams:
     test: Stream
 
 
-def streams(config: RunConfig, data: RunData, device: torch.device, dtype: torch.dtype) -> Streams:
+def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: torch.dtype) -> Streams:
     """Put every set on the device, where it is resident."""
     card, splits, dataset = data.dataset.card, data.splits, data.dataset
     normalize = Normalizer(card.mean, card.std, device, dtype)

@@ -11,22 +11,23 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from noisybench.core.console import literal, printable, say
 from noisybench.spec.identity import with_later_fields
+from noisybench.spec.metrics import EPOCH, METRICS, in_figures, titles
 from noisybench.spec.track import STANDARD
 
 if TYPE_CHECKING:
     import torch
 
-    from noisybench.spec.config import RunConfig
+    from noisybench.spec.config import ResolvedConfig
     from noisybench.spec.record import RunRecord
     from noisybench.train.prepare import RunData
-from noisybench.spec.metrics import EPOCH_COLUMNS, METRIC_TITLES
 
 
 class Progress:
     """The silent reporter; :class:`ConsoleProgress` speaks."""
 
-    def start(self, config: RunConfig, data: RunData, output: Path, device: torch.device) -> None:
+    def start(self, config: ResolvedConfig, data: RunData, output: Path, device: torch.device) -> None:
         """The run is about to begin."""
 
     def step(self, done: float) -> None:
@@ -80,14 +81,15 @@ class ConsoleProgress(Progress):
             self._bar.update(self._task, completed=done, total=self._epochs)
 
     def epoch(self, row) -> None:
-        parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['loss']:.4f}"]
-        for title, name in EPOCH_COLUMNS:
-            if row.get(name) is not None:
-                parts.append(f"{title} {100 * row[name]:.1f}")
+        parts = [f"epoch {row[EPOCH.name] + 1}/{self._epochs}"]
+        for name, metric in METRICS.items():
+            value = row.get(name)
+            if metric.short and value is not None:
+                parts.append(f"{metric.short} {100 * value:.1f}" if metric.fraction else f"{metric.short} {value:.4f}")
         self.say("  ".join(parts))
 
     def say(self, line) -> None:
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        say(line, self._console)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -112,13 +114,13 @@ def summary_table(record: RunRecord) -> Table:
     """The metrics of one run in per cent."""
     config = with_later_fields(record.config)
     title = f"{config['method']} on {config['dataset']}{_track(config['track'])}, run {record.run_id}"
-    table = Table(title=title)
+    table = Table(title=escape(printable(title)))
     table.add_column("metric")
     table.add_column("%", justify="right")
-    for name, title in METRIC_TITLES.items():
+    for name, title in titles().items():
         if name in record.metrics:
             value = record.metrics[name]
-            table.add_row(title, "-" if value is None else f"{100 * value:.2f}")
+            table.add_row(literal(title), "-" if value is None else in_figures(name, value))
     table.add_row("training time, s", f"{record.cost.train_seconds:.1f}")
     return table
 

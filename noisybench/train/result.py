@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig
-from noisybench.spec.metrics import select
+from noisybench.spec.config import ResolvedConfig
+from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import weights_hash
@@ -14,7 +14,7 @@ from noisybench.train.session import Past, Session
 
 
 def make_record(
-    config: RunConfig, data: RunData, place: Place, session: Session | None, wall_seconds: float, error: str | None
+    config: ResolvedConfig, data: RunData, place: Place, session: Session | None, wall_seconds: float, error: str | None
 ) -> RunRecord:
     """The record of a run.
 
@@ -26,16 +26,10 @@ def make_record(
     declared = registry.load_method(config.method)
     method, past = (None, Past()) if session is None else (session.method, session.past)
     curves = past.curves
-    names = sorted({name for row in curves for name in row} - {"epoch"})
+    names = sorted({name for row in curves for name in row} - {EPOCH.name})
     by_name = {name: [row.get(name) for row in curves] for name in names}
-
-    def rules(suffix: str) -> dict[str, float | None]:
-        if not curves:
-            return {}
-        return select(*(by_name.get(f"{part}_accuracy{suffix}") for part in ("test", "noisy_val", "clean_val")))
-
-    label_metrics = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
-    metrics = rules("") | {name: by_name[name][-1] for name in label_metrics if name in by_name}
+    headline = declared.heads[0]
+    heads = {head: selected(by_name, head, headline) if curves else {} for head in declared.heads}
     clean = len(data.splits.meta) if "meta_set" in declared.needs else 0
     return RunRecord(
         status="completed" if error is None else "failed",
@@ -56,8 +50,8 @@ def make_record(
             "achieved_rate": data.achieved_rate,
             "achieved_rate_train_set": data.train_noise_rate,
         },
-        metrics=metrics,
-        heads={head: rules("" if head == declared.heads[0] else f"/{head}") for head in declared.heads},
+        metrics=heads[headline] | final_values(by_name),
+        heads=heads,
         curves=by_name,
         information_used=InformationUsed(
             clean_labels=clean,

@@ -6,7 +6,6 @@ train by it alike.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,10 +18,12 @@ from noisybench.core import rng
 from noisybench.core.errors import MethodError, ProcessLost
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
+from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE, under_method
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.build import Place, build
-from noisybench.train.evaluate import TrainingMeter, accuracies, label_quality
+from noisybench.train.evaluate import TrainingMeter, evaluated, label_quality
+from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
 from noisybench.train.prepare import RunData, streams
 
@@ -81,7 +82,7 @@ class Session:
         MethodError: the method raised while it was built.
     """
 
-    def __init__(self, config: RunConfig, data: RunData, place: Place):
+    def __init__(self, config: ResolvedConfig, data: RunData, place: Place):
         self.config, self.data, self.place, self.world = config, data, place, place.world
         self.streams = streams(config, data, place.device, place.dtype)
         self.method, self.loader = build(config, data, self.streams, place)
@@ -143,7 +144,9 @@ class Session:
             first += size
 
     def _checked_step(self, batch: Batch) -> StepOutput:
-        return check_step(self.method.training_step(batch), batch, self.data.dataset.num_classes)
+        output = check_step(self.method.training_step(batch), batch, self.data.dataset.num_classes)
+        named_logs(self.config.method, batch.step, STEP_HOOK, output.logs)
+        return output
 
     def new_meter(self) -> TrainingMeter:
         """A meter for one epoch."""
@@ -158,12 +161,10 @@ class Session:
             MethodError: the method raised, or what it logs is no finite number.
         """
         row = self._end_epoch()
-        for name in ("test", "noisy_val", "clean_val"):
+        for name in EVALUATION_SETS:
             stream = getattr(self.streams, name)
-            if stream is None:
-                continue
-            for head, accuracy in self.guarded(accuracies, self.method, stream, self.world).items():
-                row[f"{name}_accuracy" if head == self.method.heads[0] else f"{name}_accuracy/{head}"] = accuracy
+            if stream is not None:
+                row |= self.guarded(evaluated, self.method, stream, name, self.world)
         estimate = self.estimate_labels()
         if estimate is not None:
             row |= self.guarded(label_quality, estimate, self.data.given_labels, self.data.true_labels)
@@ -175,16 +176,13 @@ class Session:
         """The means over the epoch's training steps, with what the method logs."""
         started = time.perf_counter()
         epoch, _, meter = self._epoch
-        row = {"epoch": epoch, "learning_rate": self._learning_rate(), **meter.means()}
-        row |= self.guarded(self.method.epoch_logs)
+        row = {EPOCH.name: epoch, LEARNING_RATE.name: self._learning_rate(), **meter.means()}
+        logs = self.guarded(self.method.epoch_logs)
         bad = meter.first_bad_step()
         self.past.train_seconds += time.perf_counter() - started
         if bad is not None:
             raise MethodError(self.config.method, bad, "its loss is not finite", check="finite losses")
-        for name, value in row.items():
-            if value is not None and not math.isfinite(value):
-                what = f"what it logs as {name!r} is not finite: {value}"
-                raise MethodError(self.config.method, self.past.step, what, check="finite losses")
+        row = with_epoch_logs(row, self.config.method, self.past.step, logs)
         self.world.average_buffers(self.method.modules().values())
         return row
 
@@ -235,6 +233,8 @@ class Session:
             MethodError: the method does not take its state.
         """
         self.past, self._epoch = Past(**state["past"]), None
+        # A checkpoint of release 0.1 has a method's logs under their bare names.
+        self.past.curves = [{under_method(name): value for name, value in row.items()} for row in self.past.curves]
         if state["epoch"] is not None:
             epoch = state["epoch"]
             begun = BegunEpoch(**{**epoch, "passes": [Pass(**part) for part in epoch["passes"]]})

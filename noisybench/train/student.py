@@ -20,12 +20,12 @@ from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
 from noisybench.methods.optimizers import build_optimizer
 from noisybench.models import create_network
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
 
 
 def student_predictions(
-    config: RunConfig,
+    config: ResolvedConfig,
     dataset: Dataset,
     *,
     teacher_model: str,
@@ -102,7 +102,7 @@ def distillation_loss(
     return hard_weight * F.cross_entropy(logits, labels) + (1 - hard_weight) * soft
 
 
-def _fit(config: RunConfig, network: nn.Module, stream: Stream, loss: Callable, *, number: int) -> None:
+def _fit(config: ResolvedConfig, network: nn.Module, stream: Stream, loss: Callable, *, number: int) -> None:
     """Train one network for the configuration's epochs."""
     optimizer = build_optimizer(config.optimizer, network.parameters())
     network.train()

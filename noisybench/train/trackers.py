@@ -12,7 +12,7 @@ import numpy as np
 from noisybench.core.errors import one_line
 from noisybench.noise import NoiseArtifact
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig
+from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.record import RunRecord
 
 
@@ -25,7 +25,7 @@ class TrackedRun:
         output: the run's folder.
     """
 
-    config: RunConfig
+    config: ResolvedConfig
     output: Path
 
     @property

@@ -25,6 +25,7 @@ from noisybench.bench.worker import Event
 from noisybench.core.errors import UserError
 from noisybench.leaderboard.store import open_board
 from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve
 from noisybench.spec.record import RunRecord
 from noisybench.train.progress import Progress
 
@@ -70,7 +71,7 @@ def test_expansion(card):
         for method in ("gce", "mslg")
     ]
     first = suite.runs[1]
-    alone = RunConfig(method="mslg", dataset="synthetic", noise="symmetric", noise_rate=0.2, seed=0, epochs=3)
+    alone = resolve(RunConfig(method="mslg", dataset="synthetic", noise="symmetric", noise_rate=0.2, seed=0, epochs=3))
     assert first.run_id == alone.run_id and first.config.output == Path("runs/tiny") / alone.run_id
     assert set(states(suite)) == {"to do"} and not Path("runs").exists()
 
@@ -109,7 +110,7 @@ def test_wrong_names_are_refused_before_anything_runs(card, cli):
 
 
 def test_work_of_a_run():
-    config = RunConfig(method="mslg", dataset="synthetic", noise_rate=0.2, epochs=3)
+    config = resolve(RunConfig(method="mslg", dataset="synthetic", noise_rate=0.2, epochs=3))
     assert steps(config) == 3 * 3  # 200 images less 30 + 10 + 10 held out, 60 a batch
     assert forward_images(config) == 10 * 9 * 60
 

@@ -159,12 +159,13 @@ def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path):
 
 def test_pixels_that_are_streamed_give_the_same_noise(cifar_like):
     from noisybench.spec.config import RunConfig
+    from noisybench.spec.layers import resolve
     from noisybench.train.prepare import draw_noise, official_parts
 
     asked = {"dataset": "cifar10", "data_path": cifar_like, "noise": "instance-dependent", "noise_rate": 0.3}
     made = []
     for budget in (0, 4096):
-        config = RunConfig(memory_budget=budget, **asked)
+        config = resolve(RunConfig(memory_budget=budget, **asked))
         dataset = official_parts(config)
         assert dataset.resident == (budget > 0)
         made.append(draw_noise(config, dataset).sha256)

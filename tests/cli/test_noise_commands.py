@@ -9,6 +9,7 @@ import pytest
 
 from noisybench.noise import NoiseArtifact
 from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve
 
 SMALL = ("--limit-train", 400)
 
@@ -58,7 +59,7 @@ def test_help_needs_no_torch():
 def test_make_gives_the_noise_of_a_run_with_the_same_options(made):
     from noisybench.train.prepare import prepare
 
-    data = prepare(RunConfig(method="mslg", noise="pair-flip", noise_rate=0.25, seed=3, limit_train=400))
+    data = prepare(resolve(RunConfig(method="mslg", noise="pair-flip", noise_rate=0.25, seed=3, limit_train=400)))
     assert data.noise.sha256 == NoiseArtifact.load(made).sha256
 
 
@@ -164,10 +165,10 @@ def _npz(folder):
 def test_a_runs_identity_is_the_files_content_not_its_place(made, tmp_path):
     copy = tmp_path / "copy.npz"
     copy.write_bytes(made.read_bytes())
-    first, second = (RunConfig(noise=f"file:{file}") for file in (made, copy))
+    first, second = (resolve(RunConfig(noise=f"file:{file}")) for file in (made, copy))
     assert first.run_id == second.run_id
-    assert first.run_id != RunConfig(noise="none").run_id
-    assert first == RunConfig(**first.model_dump())
+    assert first.run_id != resolve(RunConfig(noise="none")).run_id
+    assert first == resolve(RunConfig(**first.model_dump()))
 
 
 def test_cifar10n_is_cifar10_with_human_labels(cli, tmp_path):
@@ -177,7 +178,7 @@ def test_cifar10n_is_cifar10_with_human_labels(cli, tmp_path):
     assert (card.name, card.hub, card.classes, card.orders) == ("cifar10n", base.hub, base.classes, base.orders)
     assert "reads a file: give --noise human-worse:FILE" in refused(cli("run", "--dataset", "cifar10n"))
     same = {"method": "mslg", "noise": "symmetric", "protocol": "authors"}
-    ours, theirs = RunConfig(dataset="cifar10n", **same), RunConfig(dataset="cifar10", **same)
+    ours, theirs = resolve(RunConfig(dataset="cifar10n", **same)), resolve(RunConfig(dataset="cifar10", **same))
     assert ours.model_dump(exclude={"dataset"}) == theirs.model_dump(exclude={"dataset"})
 
 
@@ -191,8 +192,8 @@ def test_cifar100n_is_cifar100_with_human_labels(cli):
     assert all(getattr(card, name) == getattr(base, name) for name in inherited)
     assert "CC BY-NC 4.0" in card.licence and card.homepage.endswith("UCSC-REAL/cifar-10-100n")
     assert "reads a file: give --noise human:FILE" in refused(cli("run", "--dataset", "cifar100n"))
-    ours = RunConfig(dataset="cifar100n", noise="symmetric", noise_rate=0.2)
-    theirs = RunConfig(dataset="cifar100", noise="symmetric", noise_rate=0.2)
+    ours = resolve(RunConfig(dataset="cifar100n", noise="symmetric", noise_rate=0.2))
+    theirs = resolve(RunConfig(dataset="cifar100", noise="symmetric", noise_rate=0.2))
     assert ours.model_dump(exclude={"dataset"}) == theirs.model_dump(exclude={"dataset"})
 
 
@@ -205,17 +206,18 @@ def test_noise_is_made_from_clean_labels_only(cli, tmp_path):
 
 
 def test_the_rate_of_labels_as_shipped_is_what_the_card_expects():
-    assert RunConfig(dataset="food101n").noise == "none" and RunConfig(dataset="food101n").noise_rate == 0.2
-    assert RunConfig(dataset="food101n", noise_rate=0.3).noise_rate == 0.3  # a user's own estimate
-    assert RunConfig(dataset="cifar100", noise="none").noise_rate == 0.0
+    shipped = resolve(RunConfig(dataset="food101n"))
+    assert shipped.noise == "none" and shipped.noise_rate == 0.2
+    assert resolve(RunConfig(dataset="food101n", noise_rate=0.3)).noise_rate == 0.3  # a user's own estimate
+    assert resolve(RunConfig(dataset="cifar100", noise="none")).noise_rate == 0.0
 
 
 def test_limit_train_shrinks_held_out_parts_where_the_card_knows_the_size():
-    limited = RunConfig(dataset="clothing1m", limit_train=100_000)
-    whole = RunConfig(dataset="clothing1m")
+    limited = resolve(RunConfig(dataset="clothing1m", limit_train=100_000))
+    whole = resolve(RunConfig(dataset="clothing1m"))
     assert limited.meta_size == round(whole.meta_size / 10)
-    own = RunConfig(dataset="food101n", limit_train=1000)  # how many images there are depends on the files
-    assert own.meta_size == RunConfig(dataset="food101n").meta_size
+    own = resolve(RunConfig(dataset="food101n", limit_train=1000))  # how many images there are depends on the files
+    assert own.meta_size == resolve(RunConfig(dataset="food101n")).meta_size
 
 
 def test_human_labels_joined_to_a_reordered_copy_are_refused(cli, cifar_like, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import random
 
 import numpy as np
@@ -13,7 +14,8 @@ from noisybench.conformance.checks import CHECKS
 from noisybench.conformance.setups import REFERENCE
 from noisybench.conformance.trial import Trial
 from noisybench.core.errors import UserError
-from noisybench.spec import registry
+from noisybench.spec import method_settings, registry
+from noisybench.spec.method_settings import SETTINGS_GROUP
 
 
 @pytest.mark.parametrize("name", registry.method_names())
@@ -64,6 +66,13 @@ def test_a_broken_method_fails_its_check(name):
     assert found, [str(problem) for problem in problems]
     if step is not None:
         assert found[0].step == step
+
+
+def test_settings_that_are_not_the_methods_fail_the_declarations(monkeypatch):
+    other = importlib.metadata.EntryPoint("ce", "noisybench.methods.settings.gce:GCESettings", SETTINGS_GROUP)
+    monkeypatch.setattr(method_settings, "settings_entry_points", lambda: {("ce", "noisybench"): other})
+    problems = [problem.what for problem in check_method("ce").problems if problem.check == "declarations"]
+    assert problems == ["the entry point in noisybench.settings names another class than Settings does"]
 
 
 @pytest.mark.parametrize(("name", "given"), [("ce", False), ("mslg", True)])

@@ -13,8 +13,8 @@ from torchvision.transforms.v2 import functional as transforms
 import noisybench
 from noisybench.core.files import canonical_json
 from noisybench.data.augment import Augmenter
-from noisybench.spec.config import build_config
 from noisybench.spec.identity import run_id_of
+from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
 from noisybench.spec.values import AugmentConfig
 
@@ -136,7 +136,7 @@ IDS_OF_0_1 = {  # what release 0.1 gave these configurations
 
 @pytest.mark.parametrize("old", IDS_OF_0_1)
 def test_only_runs_with_augmentation_have_a_new_id(old):
-    config = build_config(IDS_OF_0_1[old])
+    config = resolve_dict(IDS_OF_0_1[old])
     augments = old in ("71186e3a16d1daba", "b366da6b126be362", "6929238ffe5b8a45")
     assert (config.run_id != old) == augments
     assert config.augment.draws == (2 if augments else None)
@@ -150,8 +150,8 @@ def test_only_runs_with_augmentation_have_a_new_id(old):
 
 
 def test_how_draws_are_keyed_is_no_setting():
-    assert build_config({"augment": {"draws": 2}}).augment.draws is None
-    assert build_config({"augment": {"draws": None, "crop_padding": 1}}).augment.draws == 2
+    assert resolve_dict({"augment": {"draws": 2}}).augment.draws is None
+    assert resolve_dict({"augment": {"draws": None, "crop_padding": 1}}).augment.draws == 2
 
 
 # An augmentation of another package.
@@ -225,7 +225,7 @@ def test_it_is_listed_and_trained_with(cli, cutout, tmp_path):
     assert records[1].fingerprints.weights != records[4].fingerprints.weights
     assert records[4].config["augment"]["extra"] == {"cutout": {"size": 4}}
     # Its defaults are part of what a run is, named or not.
-    assert build_config({"augment": {"extra": {"cutout": {}}}}).augment.extra == {"cutout": {"size": 2}}
+    assert resolve_dict({"augment": {"extra": {"cutout": {}}}}).augment.extra == {"cutout": {"size": 2}}
     assert noisybench.RunConfig(augment={"extra": {"cutout": {}}}).augment.draws == 2
 
 
@@ -236,7 +236,7 @@ def test_it_is_listed_and_trained_with(cli, cutout, tmp_path):
             "cutout.sise=3",
             "unknown configuration key 'augment.extra.cutout.sise': did you mean augment.extra.cutout.si",
         ),
-        ("cutout.size=0", "augment.extra.cutout.size: Input should be greater than or equal to 1, not 0"),
+        ("cutout.size=0", "augment.extra.cutout.size: input should be greater than or equal to 1, not 0"),
         ("cutuot={}", "unknown augmentation 'cutuot': did you mean cutout"),
         ("crop.padding=2", "augment.extra.crop: switch it on by augment.crop_padding"),
         ("floats={}", "augmentation 'floats' made torch.float32 of shape (64, 1, 8, 8) on cpu of torch.uint8 of shape"),

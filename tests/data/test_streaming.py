@@ -14,6 +14,7 @@ from noisybench.data.loader import BatchOrder, Pass, TrainLoader
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve
 from noisybench.spec.values import AugmentConfig
 from noisybench.train.prepare import prepare, streams
 
@@ -28,7 +29,7 @@ def root(tmp_path_factory):
 
 def config(root, **given):
     sizes = {"meta_size": 30, "clean_val_size": 10, "noisy_val_size": 14, "image_size": 24}
-    return RunConfig(method="mslg", dataset="clothing1m", data_path=root, **sizes, **given)
+    return resolve(RunConfig(method="mslg", dataset="clothing1m", data_path=root, **sizes, **given))
 
 
 def all_batches(root, **given):

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from noisybench.core.files import json_text
 from noisybench.spec.identity import run_id_of
 from noisybench.spec.metrics import select
-from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
+from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord, content_hash
 
 
 def digest(*parts: Any) -> str:
@@ -176,3 +177,16 @@ def make_board(
                     )
                 )
     return records
+
+
+def sealed(content: dict[str, Any]) -> str:
+    """The text of a record after an edit, with the hash that a careful forger would put in."""
+    content["sha256"] = content_hash(content)
+    return json_text(content)
+
+
+def with_config(content: dict[str, Any], **changes: Any) -> str:
+    """The text of a record after an edit of its configuration, with the run id and hash that belong to it."""
+    content["config"] |= changes
+    content["run_id"] = run_id_of(content["config"])
+    return sealed(content)

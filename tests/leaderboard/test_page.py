@@ -7,8 +7,10 @@ import shutil
 import pytest
 from records import METHODS, make_board, make_record
 
-from noisybench.leaderboard.build import build
-from noisybench.leaderboard.store import open_board
+from noisybench.leaderboard.html import board_html
+from noisybench.leaderboard.page_data import page_data
+from noisybench.leaderboard.standings import Standings
+from noisybench.spec import registry
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian: chromium, chromium-driver)")
@@ -31,23 +33,21 @@ ARGUMENTS = (
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A board with a gap, a hostile name and a formula, built and opened."""
+    """A board with a gap, a hostile name and a formula. No board takes such names, and the page does not rely on it."""
     from selenium import webdriver
 
-    root = tmp_path_factory.mktemp("boards")
-    board = open_board("digits-quick", root)
     records = make_board(seeds=2, epochs=40)
     for name, accuracy in ((SCRIPT_NAME, 0.5), (FORMULA_NAME, 0.4)):
         records += [make_record(name, noise_rate=0.2, seed=seed, accuracy=accuracy) for seed in range(2)]
-    board.add_records([(record, record.run_id) for record in records])
-    build(board)
+    file = tmp_path_factory.mktemp("board") / "index.html"
+    file.write_text(board_html(Standings(registry.benchmark_card("digits-quick"), records)), encoding="utf-8")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.get((board.folder / "index.html").as_uri())
+    driver.get(file.as_uri())
     yield driver
     driver.quit()
 
@@ -173,6 +173,46 @@ def test_plots_are_drawn(page):
     for figure in ("rates", "cost", "curves", "labels", "ranks"):
         marks = page.execute_script(f"return document.querySelectorAll('#plot-{figure} svg path').length")
         assert marks > 0, figure
+
+
+def test_every_panel_of_the_data_can_be_chosen_and_is_drawn(page):
+    data = page_data(Standings(registry.benchmark_card("digits-quick"), make_board(seeds=1, epochs=40)))
+    options = page.execute_script(
+        "return [...document.querySelectorAll('#plot-curves select')[1].options].map(o => [o.value, o.textContent])"
+    )
+    assert options[0] == ["0", "train accuracy on given labels, %"] and len(options) == len(data["plots"]["panels"])
+    assert options[-1][1] == "train accuracy on given labels − test accuracy, points"
+    shown = "return document.querySelectorAll('#plot-curves .panels p')[1].textContent"
+    assert page.execute_script(shown) == "wrong labels memorised, %"
+    for value, label in options:
+        page.execute_script(
+            "const s = document.querySelectorAll('#plot-curves select')[1]; s.value = arguments[0];"
+            "s.dispatchEvent(new Event('change'))",
+            value,
+        )
+        assert page.execute_script(shown) == label
+        assert page.execute_script(
+            "return document.querySelectorAll('#plot-curves svg')[1].querySelectorAll('path').length"
+        )
+
+
+def test_a_runs_metrics_and_curves_are_named_by_the_data(page):
+    row = methods(page).index("mslg")
+    page.execute_script("document.querySelectorAll('#table .who .link')[arguments[0]].click()", row)
+    of_row = "document.querySelectorAll('#table tr.line')[arguments[0]].nextElementSibling"
+    page.execute_script(f"{of_row}.querySelector('button.run').click()", row)
+    detail = page.execute_script("return document.getElementById('detail').innerText")
+    for part in (
+        "labels right as given",
+        "wrong labels found, AUROC",
+        "wrong labels memorised",
+        "best noisy validation",
+    ):
+        assert part in detail
+    click(page, "#close-detail")
+    page.execute_script("document.querySelectorAll('#table .who .link')[arguments[0]].click()", row)
+    heads = page.execute_script("return [...document.querySelectorAll('#runs thead button')].map(b => b.textContent)")
+    assert "Labels right\nas estimated" in heads
 
 
 def test_columns_can_be_taken_away(page):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from records import make_board, make_record
+from records import make_board, make_record, sealed, with_config
 
 from noisybench.core.errors import UserError
 from noisybench.core.files import json_text
@@ -15,25 +15,12 @@ from noisybench.leaderboard.store import boards_in, fitting_board, open_board
 from noisybench.leaderboard.validate import misfit, read_record
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
-from noisybench.spec.identity import run_id_of
-from noisybench.spec.record import RunRecord, content_hash
+from noisybench.spec.record import RunRecord
 
 
 @pytest.fixture
 def board(tmp_path):
     return open_board("digits-quick", tmp_path / "leaderboards")
-
-
-def sealed(content: dict) -> str:
-    """The text of a record after an edit, with the hash that a careful forger would put in."""
-    content["sha256"] = content_hash(content)
-    return json_text(content)
-
-
-def with_config(content: dict, **changes) -> str:
-    content["config"] |= changes
-    content["run_id"] = run_id_of(content["config"])
-    return sealed(content)
 
 
 def test_a_right_record_is_read_as_it_was_written(tmp_path):
@@ -100,7 +87,7 @@ def edits():
     return {
         "wrong run id": (put("run_id", "0" * 16), "run_id"),
         "path as run id": (put("run_id", "../../etc/x"), "run_id"),
-        "newer schema": (put("schema_version", 2), "newer noisybench"),
+        "newer schema": (put("schema_version", 3), "newer noisybench"),
         "no schema": (put("schema_version", None), "schema version"),
         "accuracy 1.7": (lambda c: set_curve(c, 1.7), "fraction"),
         "negative accuracy": (lambda c: set_curve(c, -0.1), "fraction"),
@@ -187,13 +174,18 @@ def test_duplicates_are_refused_and_nothing_is_half_filed(board, tmp_path):
         record.save(tmp_path / record.run_id / "result.json")
     folders = [tmp_path / record.run_id for record in records]
     board.add(folders[:3])
-    with pytest.raises(UserError, match="on the board already"):
-        board.add(folders[2:])
-    with pytest.raises(UserError, match="on the board already"):
-        board.add([folders[5], folders[5]])
+    misfit_record = make_record(noise_rate=0.3)
+    (tmp_path / "misfit").mkdir()
+    misfit_record.save(tmp_path / "misfit" / "result.json")
+    with pytest.raises(UserError, match="no cell"):
+        board.add([*folders[3:5], tmp_path / "misfit", folders[5]])
+    again = records[0].model_copy(update={"cost": records[0].cost.model_copy(update={"train_seconds": 1.0})})
+    with pytest.raises(UserError, match="on the board already, with other results"):
+        board.add_records([(records[3], "x"), (again, "again")])
     assert [record.run_id for record in board.records()] == sorted(record.run_id for record in records[:3])
     kept = {file.name: file.read_bytes() for file in board.runs.iterdir()}
-    board.add(folders[3:])
+    added = board.add([*folders[2:], folders[5]])  # what is there already, or given twice, is nothing to do
+    assert [record.run_id for record in added] == [record.run_id for record in records[3:]]
     assert len(board.records()) == len(records)
     assert all((board.runs / name).read_bytes() == content for name, content in kept.items())
 
@@ -225,8 +217,11 @@ def test_a_folder_is_checked_as_a_whole(board, cli, tmp_path):
     assert f"{files[1]}: the content does not match its sha256" in out
     assert "notes.txt" in out
     assert "Traceback" not in err
-    with pytest.raises(UserError, match="and 2 more"):
-        board.records()
+    # The rest is shown, and what is left out is said.
+    assert len(board.records()) == 4
+    for command in ("show", "build"):
+        code, out, err = cli("leaderboard", command, "digits-quick", "--root", board.folder.parent)
+        assert code == 0 and err.count("left out: ") == 3 and f"should be named {files[0].name}" in err
     with pytest.raises(UserError, match="no board there"):
         boards_in(tmp_path / "nothing")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html.parser
 import io
 import json
-import threading
-import urllib.request
 
 import pytest
 from records import make_board, make_record
@@ -15,7 +13,6 @@ from rich.console import Console
 from noisybench.leaderboard.build import build
 from noisybench.leaderboard.html import board_html, embedded_json
 from noisybench.leaderboard.markdown import board_markdown, plain
-from noisybench.leaderboard.serve import make_server
 from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.terminal import print_board
@@ -141,14 +138,3 @@ def test_an_empty_board_is_drawn():
     standings = Standings(CARD, [])
     assert "0 runs" in board_markdown(standings)
     assert '"runs":[]' in board_html(standings)
-
-
-def test_serve_gives_the_page_to_this_machine(tmp_path):
-    (tmp_path / "index.html").write_text("here")
-    with make_server(tmp_path, 0) as server:
-        assert server.server_address[0] == "127.0.0.1"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{server.server_address[1]}/") as answer:
-            assert answer.read() == b"here"
-        server.shutdown()

@@ -10,15 +10,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import requests
 import wandb
 from records import make_board, make_record
 from wandb_file import read_records
 
 import noisybench
 from noisybench.core.errors import RunStopped, UserError
+from noisybench.core.files import json_text
+from noisybench.leaderboard.filing import as_filed
 from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.validate import read_record
 from noisybench.leaderboard.wandb import pull, push
+from noisybench.spec.record import MAX_BYTES
 from noisybench.train.progress import Progress
 from noisybench.train.wandb_tracker import label_histogram
 
@@ -77,6 +81,11 @@ def test_a_run_is_logged_whole_and_its_record_comes_back(tmp_path):
     rows = [items([message]) for message in found["history"]]
     tests = [row["test_accuracy"] for row in rows if "test_accuracy" in row]
     assert tests == record.curves["test_accuracy"]
+    logged = [row["method/label_gap"] for row in rows if "method/label_gap" in row]
+    assert (
+        logged == [value for value in record.curves["method/label_gap"] if value is not None]
+        and "label_gap" not in rows[1]
+    )
     summary = items(found["summary"])
     assert summary["test_accuracy_last"] == record.metrics["test_accuracy_last"]
     assert summary["noise_sha256"] == record.fingerprints.noise
@@ -169,7 +178,8 @@ def test_a_run_that_is_stopped_leaves_no_connection_open(tmp_path):
             if done > 1:
                 signal.raise_signal(signal.SIGTERM)
 
-    config = noisybench.RunConfig(method="ce", dataset="synthetic", epochs=3, output=tmp_path / "run", wandb=True)
+    asked = noisybench.RunConfig(method="ce", dataset="synthetic", epochs=3, output=tmp_path / "run", wandb=True)
+    config = noisybench.resolve(asked)
     with pytest.raises(RunStopped):
         noisybench.run(config, progress=Stop())
     assert wandb.run is None
@@ -197,8 +207,62 @@ def test_pull_files_what_is_right_and_refuses_the_rest(board, tmp_path):
         lines, ("already", "filed", "no cell", "sha256", "no result.json", "1 filed, 4 not"), strict=True
     ):
         assert words in line
-    assert (board.runs / f"{fresh.run_id}.json").read_text() == (tmp_path / "project/b-fresh/result.json").read_text()
+    assert (board.runs / f"{fresh.run_id}.json").read_text() == json_text(as_filed(fresh).content())
     assert len(board.records()) == 37
+
+
+def test_pull_refuses_each_hostile_run_by_itself(board, tmp_path):
+    """Whatever one run of a project is, the right ones are filed, and each other is refused in visible text."""
+    right = make_record("sce", noise_rate=0.2, seed=1)
+    folder = tmp_path / "project"
+    texts = {
+        "a-right": json_text(make_record("sce", noise_rate=0.2).content()).encode(),
+        "b-no-text": b"\xff\xfe",
+        "c-not-json": b"[" * 100_000,
+        "d-hostile": json_text(make_record("s\u0441e\x1b[2J").content()).encode(),
+        "e-path": json_text(make_record("gce", seed=5, settings={"a": "/home/somebody/x"}).content()).encode(),
+        "f-large": bytes(MAX_BYTES + 1),
+        "g\x1b[2J\u202e": b"{}",
+        "z-right": json_text(right.content()).encode(),
+    }
+    for name, content in texts.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "result.json").write_bytes(content)
+    api = project_of(folder)
+
+    def runs(project):
+        yield from api.runs(project)
+        for size in (None, "many", 10**30):
+            file = SimpleNamespace(name="result.json", size=size, download=None)
+            yield SimpleNamespace(id=f"size-{str(size)[:4]}", files=lambda names, file=file: [file])
+
+        def lost(root, replace):
+            raise requests.HTTPError("404 Client Error\x1b[2J")
+
+        file = SimpleNamespace(name="result.json", size=10, download=lost)
+        yield SimpleNamespace(id="lost", files=lambda names: [file])
+
+    lines = pull(board, "team/boards", SimpleNamespace(runs=runs))
+    assert len(lines) == 8 + 4 + 1 and lines[-1] == "2 filed, 10 not"
+    reasons = {
+        "a-right": "filed",
+        "b-no-text": "not text of a record's size",
+        "c-not-json": "not a record's JSON",
+        "d-hostile": r"'s\u0441e\x1b[2J', holds '\u0441'",
+        "e-path": "config.settings.a holds a path",
+        "f-large": "16000001 bytes",
+        r"'g\x1b[2J\u202e'": "schema version None",
+        "z-right": "filed",
+        "size-None": "None bytes",
+        "size-many": "many bytes",
+        "size-1000": "1000",
+        "lost": "cannot be had (404",
+    }
+    for line, (name, reason) in zip(lines, reasons.items(), strict=False):
+        assert f"team/boards/{name}: " in line and reason in line, line
+        assert line.startswith("refused: ") != (reason == "filed")
+    assert len(board.records()) == 38
+    assert not list(board.folder.glob("**/.*.tmp"))
 
 
 def test_pull_without_a_login_says_so(board):

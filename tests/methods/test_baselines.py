@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from small_method import EVERYONE, small_batch, small_method, weights
 
-from noisybench import RunConfig, run
+from noisybench import RunConfig, resolve, run
 from noisybench.methods.clean_only import CleanOnly
 from noisybench.methods.finetune import FineTune
 from noisybench.spec import registry
@@ -97,7 +97,7 @@ def test_cards_build_for_every_dataset_protocol_and_ruleset(method):
     for dataset, protocol, ruleset in itertools.product(
         ("digits", "cifar10"), ("sealed", "authors"), ("paper", "blind")
     ):
-        config = RunConfig(method=method, dataset=dataset, protocol=protocol, ruleset=ruleset)
+        config = resolve(RunConfig(method=method, dataset=dataset, protocol=protocol, ruleset=ruleset))
         ends = [config.settings[name] for name in PHASES.get(method, [])]
         limit = config.epochs if protocol == "sealed" else config.epochs + 1  # the authors' joint has one phase alone
         assert ends == sorted(ends)

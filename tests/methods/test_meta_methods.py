@@ -47,7 +47,7 @@ def config(method, **changes):
     }
     # Settings not named here are the class's own, not the digits recipe's.
     settings = {**load_method(method).Settings().model_dump(mode="json"), **changes.pop("settings", {})}
-    return noisybench.RunConfig(**{**given, **changes, "settings": settings})
+    return noisybench.resolve(noisybench.RunConfig(**{**given, **changes, "settings": settings}))
 
 
 def made(method, **changes):

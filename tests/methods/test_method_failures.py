@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from noisybench import RunConfig
+from noisybench import RunConfig, resolve
 from noisybench.core.errors import UserError
 from noisybench.spec import registry
 from noisybench.spec.record import RunRecord
@@ -22,7 +22,7 @@ FAILURES = {
     "ReadsNoiseRateInBuild": "failed at step 0: building it: UndeclaredError: noise_rate is read but not declared: "
     "add 'noise_rate' to the method's needs",
     "RaisesInPredict": "failed at step 3: RuntimeError: no prediction today",
-    "LogsNotANumber": "failed at step 3: what it logs as 'ratio' is not finite: nan",
+    "LogsNotANumber": "failed at step 3: what epoch_logs logs as 'ratio' is not finite: nan",
 }
 
 
@@ -69,7 +69,7 @@ def test_a_class_by_its_path_runs_like_its_name(cli, tmp_path, monkeypatch):
 
 
 def test_the_default_folder_has_no_colon():
-    config = RunConfig(method="broken_methods:LearnsNothing", noise_rate=0.2)
+    config = resolve(RunConfig(method="broken_methods:LearnsNothing", noise_rate=0.2))
     assert default_output(config).name.startswith("broken_methods.LearnsNothing-digits-symmetric-0.2-seed0-")
 
 
@@ -91,7 +91,7 @@ def test_a_module_that_does_not_import_is_one_line(cli, tmp_path, monkeypatch):
 
 
 def test_the_defaults_of_a_method_are_in_the_configuration():
-    assert RunConfig(method="broken_methods:NeverLeavesWarmUp").settings == {"warmup_epochs": 10}
+    assert resolve(RunConfig(method="broken_methods:NeverLeavesWarmUp")).settings == {"warmup_epochs": 10}
 
 
 def test_state_without_a_place_is_refused(tmp_path):

@@ -36,7 +36,7 @@ def config(output, **changes):
         "settings": {"warmup_epochs": 0, "inner_lr": ALPHA, "kappa": KAPPA, "entropy_weight": GAMMA},
         "output": output,
     }
-    return noisybench.RunConfig(**{**given, **changes})
+    return noisybench.resolve(noisybench.RunConfig(**{**given, **changes}))
 
 
 def three_steps(run_config):

@@ -7,7 +7,8 @@ import pytest
 import noisybench
 from noisybench.core.errors import UserError
 from noisybench.spec import registry
-from noisybench.spec.config import RunConfig, build_config
+from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve_dict
 from noisybench.train.progress import Progress
 
 SMALL = {"limit_train": 200, "meta_size": 0, "noisy_val_size": 20, "clean_val_size": 20, "epochs": 3}
@@ -50,18 +51,18 @@ def test_kept_fractions_of_a_run_follow_the_schedule(tmp_path):
     record = noisybench.run(config("co-teaching", tmp_path / "run"))
     # 160 rows in batches of 64, 64 and 32 at tau = 0.4 (T_k = 10): R = 0, 0.0444, 0.0889 keep floor((1 - R)·N).
     expected = [1.0, (61 + 61 + 30) / 160, (58 + 58 + 29) / 160]
-    assert record.curves["kept_fraction"] == pytest.approx(expected)
+    assert record.curves["method/kept_fraction"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ruleset", ["paper", "blind"])
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_every_recipe_is_a_valid_configuration(method, ruleset, dataset):
-    assert build_config({"method": method, "ruleset": ruleset, "dataset": dataset}).method == method
+    assert resolve_dict({"method": method, "ruleset": ruleset, "dataset": dataset}).method == method
 
 
 def test_the_mslg_authors_variant_is_set_under_their_protocol():
-    found = build_config({"method": "co-teaching", "dataset": "cifar10", "protocol": "authors"})
+    found = resolve_dict({"method": "co-teaching", "dataset": "cifar10", "protocol": "authors"})
     settings = {name: found.settings[name] for name in ("variant", "forget_rate", "ramp_epochs", "ramp_exponent")}
     assert settings == {
         "variant": "mslg-baseline",
@@ -70,15 +71,15 @@ def test_the_mslg_authors_variant_is_set_under_their_protocol():
         "ramp_exponent": 0.2,
     }
     assert found.optimizer.name == "sgd" and found.settings["beta1_switch_epoch"] == "never"
-    sealed = build_config({"method": "co-teaching", "dataset": "cifar10"})
+    sealed = resolve_dict({"method": "co-teaching", "dataset": "cifar10"})
     assert sealed.settings["variant"] == "published" and sealed.optimizer.name == "adam"
 
 
 def test_wrong_settings_are_refused():
     with pytest.raises(UserError, match="method.beta1_switch_epoch"):
-        build_config({"method": "co-teaching", "settings": {"beta1_switch_epoch": "soon"}})
+        resolve_dict({"method": "co-teaching", "settings": {"beta1_switch_epoch": "soon"}})
     with pytest.raises(UserError, match="method.lambda_v.*method.lambda_u"):
-        build_config({"method": "dividemix", "settings": {"lambda_v": 1}})
+        resolve_dict({"method": "dividemix", "settings": {"lambda_v": 1}})
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,6 +9,7 @@ import torch
 from noisybench.noise import transition_matrix
 from noisybench.noise.estimate import anchor_points, confident_joint
 from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve
 from noisybench.train.prepare import official_parts
 from noisybench.train.student import distillation_loss, student_predictions
 
@@ -65,7 +66,7 @@ def test_distillation_loss_by_hand():
 
 
 def test_a_student_is_a_function_of_its_seed():
-    config = RunConfig(noise="none", model="noisybench_mlp", epochs=2, batch_size=32, limit_train=200)
+    config = resolve(RunConfig(noise="none", model="noisybench_mlp", epochs=2, batch_size=32, limit_train=200))
     dataset = official_parts(config)
     said = []
 

@@ -19,6 +19,8 @@ from noisybench.parallel.launch import without_processes
 from noisybench.spec.record import RunRecord
 
 HELPERS = Path(__file__).parents[1] / "helpers"
+# What a launcher says to the first of two processes.
+LAUNCHED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SHORT = ["--limit-train", "300", "--epochs", "2", "--set", "precision=float64", "--model", "noisybench_mlp"]
 
 
@@ -102,8 +104,8 @@ def test_a_method_that_steps_by_itself_ends_the_run_with_a_line(tmp_path):
 
 
 def test_one_launcher_is_enough(cli, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "0")
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
     code, _, errors = cli("run", "--output", tmp_path / "run", "--processes", "2")
     assert code == 2 and errors.startswith("noisybench: --processes within accelerate launch or torchrun")
     monkeypatch.setenv("LOCAL_RANK", "1")  # the first process of the machine tells
@@ -132,7 +134,8 @@ def test_processes_that_accelerate_does_not_connect_are_refused(monkeypatch):
 
     from noisybench.parallel import connect
 
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(connect, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     with pytest.raises(UserError, match="started 2 processes, and Accelerate connects 1"):
         connect.make_accelerator()

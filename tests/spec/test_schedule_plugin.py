@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from noisybench.spec import registry
-from noisybench.spec.config import build_config
+from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
 
 GROUP = "noisybench.schedules"
@@ -51,9 +51,9 @@ def test_it_is_listed_and_trained_with(cli, schedules, tmp_path):
 
 
 def test_its_defaults_are_part_of_what_a_run_is(schedules):
-    plain = build_config({"schedule": {"name": "polynomial"}})
+    plain = resolve_dict({"schedule": {"name": "polynomial"}})
     assert plain.schedule.settings == {"power": 2.0}
-    assert plain.run_id == build_config({"schedule": {"name": "polynomial", "settings": {"power": 2.0}}}).run_id
+    assert plain.run_id == resolve_dict({"schedule": {"name": "polynomial", "settings": {"power": 2.0}}}).run_id
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from records import make_record
 
 import noisybench
-from noisybench import RunConfig
+from noisybench import ResolvedConfig, RunConfig, resolve
 from noisybench.bench.plan import plan
 from noisybench.core.errors import UserError
 from noisybench.leaderboard.cells import Cell, expand
@@ -25,9 +25,8 @@ from noisybench.leaderboard.validate import misfit
 from noisybench.methods import Counts, Epochs, Settings, Steps
 from noisybench.spec import registry
 from noisybench.spec.cards import DatasetCard, MethodCard
-from noisybench.spec.config import build_config
 from noisybench.spec.identity import run_id_of
-from noisybench.spec.layers import recipe_conditions
+from noisybench.spec.layers import recipe_conditions, resolve_dict
 from noisybench.spec.schedule import learning_rate
 from noisybench.spec.track import Length, scaled
 from noisybench.train.progress import summary_table
@@ -37,8 +36,8 @@ FAST = registry.dataset_card("cifar10").tracks["fast"]
 RUNS = sorted((Path(__file__).parents[2] / "leaderboards" / "digits-quick" / "runs").glob("*.json"))
 
 
-def fast(method: str = "ce", **given) -> RunConfig:
-    return build_config({"method": method, "dataset": "cifar10", "track": "fast", **given})
+def fast(method: str = "ce", **given) -> ResolvedConfig:
+    return resolve_dict({"method": method, "dataset": "cifar10", "track": "fast", **given})
 
 
 def sixteen(method: str, **given) -> dict:
@@ -71,12 +70,12 @@ def test_every_method_trains_as_the_track_says(method, ruleset):
     # Nothing of the method's own schedule: every field is the track's or its default.
     defaults = {"steps": [], "start": 0, "period": 10, "floor": 0.0, "warmup": 0, "settings": {}}
     assert resolved["schedule"] == {**defaults, **FAST["schedule"]}
-    assert RunConfig(**config.model_dump()) == config  # a fixed point: phases are scaled once
+    assert resolve(RunConfig(**config.model_dump())) == config  # a fixed point: phases are scaled once
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_phases_lie_inside_the_run(method):
-    standard, config = RunConfig(method=method, dataset="cifar10"), fast(method)
+    standard, config = resolve(RunConfig(method=method, dataset="cifar10")), fast(method)
     for name in counted(method, "epochs"):
         value, before = config.settings[name], standard.settings[name]
         assert type(value) is type(before) or value == "never"
@@ -111,7 +110,7 @@ def test_every_method_trains_to_the_end(method, cifar_like, tmp_path):
 
 
 def test_shares_by_hand():
-    assert RunConfig(method="mslg", dataset="cifar10").settings["warmup_epochs"] == 44
+    assert resolve(RunConfig(method="mslg", dataset="cifar10")).settings["warmup_epochs"] == 44
     assert sixteen("mslg")["warmup_epochs"] == 6  # 44 · 16/120 = 5.87
     assert sixteen("metalabelnet")["warmup_epochs"] == 6
     assert sixteen("finetune")["finetune_epochs"] == 5  # 39 · 16/120 = 5.2
@@ -127,7 +126,7 @@ def test_co_teaching_by_hand():
     # 10 · 16/200 = 0.8; of a ramp of one epoch nothing would be left: its first epoch is its last.
     assert settings["ramp_epochs"] == 2
     assert settings["beta1_switch_epoch"] == "never"  # the recipe "cifar10:fast": there is no beta1 in SGD
-    assert RunConfig(method="co-teaching", dataset="cifar10").settings["beta1_switch_epoch"] == 80
+    assert resolve(RunConfig(method="co-teaching", dataset="cifar10")).settings["beta1_switch_epoch"] == 80
     plus = sixteen("co-teaching-plus")
     # 20 · 16/200 = 1.6 epochs; 5000 steps · (16 · 128) / (200 · 256) = 200
     assert (plus["init_epochs"], plus["agreement_steps"]) == (2, 200)
@@ -160,12 +159,12 @@ def test_a_recipe_of_the_track_is_taken_as_it_is(monkeypatch):
     monkeypatch.setattr(registry, "method_card", lambda name: changed)
     config = fast("mslg")
     assert config.settings["warmup_epochs"] == 9 and config.optimizer.lr == FAST["optimizer"]["lr"]
-    assert RunConfig(method="mslg", dataset="cifar10").settings["warmup_epochs"] == 44
+    assert resolve(RunConfig(method="mslg", dataset="cifar10")).settings["warmup_epochs"] == 44
     assert fast("mslg", settings={"warmup_epochs": 3}).settings["warmup_epochs"] == 3
 
 
 def test_a_dataset_has_the_tracks_of_its_base():
-    config = build_config({"method": "co-teaching", "dataset": "cifar10n", "track": "fast", "noise": "symmetric"})
+    config = resolve_dict({"method": "co-teaching", "dataset": "cifar10n", "track": "fast", "noise": "symmetric"})
     assert config.epochs == FAST["epochs"] and config.settings["beta1_switch_epoch"] == "never"
 
 
@@ -234,7 +233,7 @@ def test_cards_say_what_they_may():
 
 
 def test_triangular_by_hand():
-    schedule = RunConfig().schedule.model_copy(update={"name": "triangular", "warmup": 3})
+    schedule = resolve(RunConfig()).schedule.model_copy(update={"name": "triangular", "warmup": 3})
 
     def rates(epochs, warmup):
         shape = schedule.model_copy(update={"warmup": warmup})
@@ -254,22 +253,22 @@ def test_the_filed_runs_keep_their_ids():
     stored = [json.loads(file.read_text())["config"] for file in RUNS]
     assert [run_id_of(config) for config in stored] == [file.stem for file in RUNS]
     assert not {"track", "mixed_precision"} & stored[0].keys()
-    fresh = [build_config(run) for run in expand(registry.benchmark_card("digits-quick"))]
+    fresh = [resolve_dict(run) for run in expand(registry.benchmark_card("digits-quick"))]
     assert sorted(config.run_id for config in fresh) == [file.stem for file in RUNS]
     assert sorted(run_id_of(config.model_dump(mode="json")) for config in fresh) == [file.stem for file in RUNS]
 
 
 def test_the_standard_track_is_no_part_of_a_run_id():
-    plain = RunConfig()
+    plain = resolve(RunConfig())
     assert "track" not in plain.science() and "warmup" not in plain.science()["schedule"]
-    assert RunConfig(track="standard", schedule={"warmup": 0}).run_id == plain.run_id
-    assert RunConfig(schedule={"warmup": 2}).run_id != plain.run_id
+    assert resolve(RunConfig(track="standard", schedule={"warmup": 0})).run_id == plain.run_id
+    assert resolve(RunConfig(schedule={"warmup": 2})).run_id != plain.run_id
     config = fast()
     schedule = config.schedule.model_dump(mode="json", exclude={"settings"})  # empty: no part of a run id either
     assert config.science()["track"] == "fast" and config.science()["schedule"] == schedule
     # The same training under another name is another run: it belongs on another board.
     renamed = config.model_dump() | {"track": "standard"}
-    assert RunConfig(**renamed).run_id != config.run_id
+    assert resolve(RunConfig(**renamed)).run_id != config.run_id
 
 
 # Boards.

@@ -38,7 +38,7 @@ METHODS = {
 
 def config(folder: Path, method: str = "mslg", **changes) -> noisybench.RunConfig:
     given = {"method": method, "dataset": "synthetic", "batch_size": 30, "epochs": 3, "settings": METHODS[method]}
-    return noisybench.RunConfig(**{**given, "noise_rate": 0.3, "output": folder, **changes})
+    return noisybench.resolve(noisybench.RunConfig(**{**given, "noise_rate": 0.3, "output": folder, **changes}))
 
 
 class SignalAt(Progress):
@@ -230,7 +230,7 @@ def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_p
 class Numbers:
     """A source whose pixels are the rows' numbers."""
 
-    resident = False
+    resident, shape = False, (50,)
 
     def fetch(self, rows):
         return torch.from_numpy(rows)

@@ -14,6 +14,7 @@ from noisybench.models import create_network
 from noisybench.parallel.connect import make_accelerator
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
+from noisybench.spec.layers import resolve
 from noisybench.train.checkpoint_file import checkpoints, load_checkpoint
 
 
@@ -95,9 +96,12 @@ def test_a_run_in_bfloat16_learns(method, settings, tmp_path):
 
 
 def test_what_precision_is_part_of_the_run_id():
-    plain = RunConfig()
+    def made(**given):
+        return resolve(RunConfig(**given))
+
+    plain = made()
     assert "mixed_precision" not in plain.science() and "sync_batchnorm" not in plain.science()
-    assert RunConfig(mixed_precision="bf16").run_id != plain.run_id == RunConfig(sync_batchnorm=True).run_id
-    assert "channels_last" not in plain.science() and RunConfig(channels_last=True).run_id != plain.run_id
+    assert made(mixed_precision="bf16").run_id != plain.run_id == made(sync_batchnorm=True).run_id
+    assert "channels_last" not in plain.science() and made(channels_last=True).run_id != plain.run_id
     with pytest.raises(UserError, match="mixed_precision bf16 is for precision float32, not float64"):
-        RunConfig(mixed_precision="bf16", precision="float64")
+        made(mixed_precision="bf16", precision="float64")

@@ -25,7 +25,7 @@ from noisybench.train.session import Session
 
 def config(output, **changes):
     given = {"method": "mslg", "limit_train": 400, "epochs": 4, "settings": {"warmup_epochs": 2}, "output": output}
-    return noisybench.RunConfig(**{**given, **changes})
+    return noisybench.resolve(noisybench.RunConfig(**{**given, **changes}))
 
 
 class Stopped(Exception):
@@ -178,7 +178,7 @@ def test_channels_last_changes_the_layout_and_nothing_but_rounding(tmp_path):
     for name in ("loss", "test_accuracy"):
         np.testing.assert_allclose(runs[0].curves[name], runs[1].curves[name], rtol=1e-9)
     for last in (False, True):
-        run_config = noisybench.RunConfig(**options, channels_last=last)
+        run_config = noisybench.resolve(noisybench.RunConfig(**options, channels_last=last))
         place = Place(process(), torch.device("cpu"), torch.float64)
         method = Session(run_config, prepare(run_config), place).method
         weights = [p for p in method.network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]

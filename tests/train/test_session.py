@@ -27,12 +27,12 @@ def _importable(monkeypatch):
     monkeypatch.setitem(sys.modules, HERE, sys.modules[__name__])
 
 
-def config(method: str = "ce", **changes) -> noisybench.RunConfig:
+def config(method: str = "ce", **changes) -> noisybench.ResolvedConfig:
     given = {"method": method, "limit_train": 200, "epochs": 2, "batch_size": 50, "model": "noisybench_mlp"}
-    return noisybench.RunConfig(**given | changes)
+    return noisybench.resolve(noisybench.RunConfig(**given | changes))
 
 
-def session(run_config: noisybench.RunConfig) -> Session:
+def session(run_config: noisybench.ResolvedConfig) -> Session:
     place = Place(process(), torch.device("cpu"), torch.float32)
     return Session(run_config, prepare(run_config), place)
 

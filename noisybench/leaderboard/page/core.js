@@ -36,6 +36,10 @@ const drawing = (tag, attributes = {}, ...children) =>
   fill(setAll(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes), children);
 
 const percent = (value, digits = 2) => (value === null || value === undefined ? DASH : (100 * value).toFixed(digits));
+const inFigures = (metric, value, unit = "") => {
+  if (value === null || value === undefined) return DASH;
+  return metric.fraction ? percent(value) + unit : String(+value.toPrecision(4));
+};
 const signed = (value) => (value > 0 ? "+" : "") + (100 * value).toFixed(2).replace("-", "−");
 const unique = (values) => [...new Set(values)];
 const thousands = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");

@@ -1,10 +1,4 @@
 // One run in full: a modal dialog, so that Escape closes it and focus returns to where it was.
-const METRICS = {
-  label_accuracy_given: "labels right as given",
-  label_accuracy_estimated: "labels right as estimated",
-  noise_detection_auroc: "wrong labels found, AUROC",
-};
-
 const pair = (name, value, code) => [element("dt", {}, name), element("dd", { class: code ? "code" : null }, value)];
 const written = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
@@ -13,8 +7,8 @@ function openRun(run) {
   const dialog = byId("detail");
   const config = Object.entries({ ...data.bases[run.row], ...run.config }).sort(([a], [b]) => (a < b ? -1 : 1));
   const rules = data.rules.map((rule) => pair(rule.label, `${percent(run.metrics[rule.id])} %`));
-  const others = Object.entries(METRICS).filter(([name]) => name in run.metrics)
-    .map(([name, label]) => pair(label, `${percent(run.metrics[name])} %`));
+  const others = data.metrics.filter((metric) => metric.final && metric.id in run.metrics)
+    .map((metric) => pair(metric.title, inFigures(metric, run.metrics[metric.id], " %")));
   const cost = [
     pair("training time", seconds(run.seconds)),
     pair("noisy samples per second", thousands(run.speed)),
@@ -43,17 +37,11 @@ function openRun(run) {
   dialog.scrollTop = 0;
 }
 
-const RUN_CURVES = [
-  ["test_accuracy", "test accuracy"],
-  ["train_accuracy_given", "train accuracy on given labels"],
-  ["memorised", "memorised wrong labels"],
-  ["label_accuracy_estimated", "labels right as estimated"],
-];
-
 function runCurves(run, width) {
   const grid = data.grids[run.epochs];
-  const lines = RUN_CURVES.filter(([name]) => run.curves[name]).map(([name, label], place) => ({
-    place, label, points: grid.map((epoch, k) => [epoch + 1, at(run.curves[name][k])]),
+  const drawn = data.metrics.filter((metric) => metric.drawn && metric.fraction && run.curves[metric.id]);
+  const lines = drawn.map((metric, place) => ({
+    place: place % MARKS.length, label: metric.title, points: grid.map((epoch, k) => [epoch + 1, at(run.curves[metric.id][k])]),
   }));
   const { svg, sx, sy } = frame(width, { domain: [1, Math.max(2, run.epochs)], label: "epoch", format: (v) => Math.round(v) },
     { domain: [0, 1], format: (v) => Math.round(100 * v) }, "Curves of this run", 230);

@@ -6,8 +6,8 @@ function refresh() {
   drawRuns();
   refreshPlots();
   const note = byId("rule-note");
-  note.hidden = state.rule !== "test_accuracy_oracle";
-  note.textContent = "The oracle picks the epoch by test accuracy. It is no rule anyone may use; it shows what the others leave.";
+  note.textContent = data.rules.find((rule) => rule.id === state.rule).note;
+  note.hidden = !note.textContent;
 }
 
 function offer(id, values, all, label = (value) => value) {

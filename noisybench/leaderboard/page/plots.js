@@ -138,51 +138,45 @@ function meanCurve(number, cell, value) {
 const curve = (name) => (run, k) => (run.curves[name] ? at(run.curves[name][k]) : null);
 const at = (stored) => (stored === null || stored === undefined ? null : stored / data.unit);
 
-const SECOND_PANELS = {
-  memorised: { label: "wrong labels memorised, % of them", value: curve("memorised") },
-  gap: {
-    label: "memorisation gap: train accuracy on given − on true labels, points",
-    value: (run, k) => {
-      const [given, right] = [curve("train_accuracy_given")(run, k), curve("train_accuracy_true")(run, k)];
-      return given === null || right === null ? null : given - right;
-    },
-  },
-  generalisation: {
-    label: "train accuracy on given labels − test accuracy, points",
-    value: (run, k) => {
-      const [given, test] = [curve("train_accuracy_given")(run, k), curve("test_accuracy")(run, k)];
-      return given === null || test === null ? null : given - test;
-    },
-  },
+const difference = (of, minus) => (run, k) => {
+  const [more, less] = [curve(of)(run, k), curve(minus)(run, k)];
+  return more === null || less === null ? null : more - less;
 };
+
+// A panel of curves from data: {title, of} or, for a difference, {title, of, minus}.
+function panelOf({ title, of, minus, fraction = true }) {
+  const unit = minus ? ", points" : fraction ? ", %" : "";
+  return { label: title + unit, fraction, value: minus ? difference(of, minus) : curve(of) };
+}
 
 function curvesPlot() {
   const figure = byId("plot-curves");
   let cell = data.cells.length - 1;
-  let panel = "memorised";
+  const panels = data.plots.panels.map(panelOf);
+  let panel = data.plots.first;
   const cells = data.cells.map((c, number) => [number, c.label]);
   const select = choice(figure, "Cell", cells, (value) => { cell = +value; redraw(); });
   select.value = String(cell);
-  choice(figure, "Right panel", Object.entries(SECOND_PANELS).map(([id, p]) => [id, p.label]), (value) => { panel = value; redraw(); });
+  choice(figure, "Right panel", panels.map((p, number) => [number, p.label]), (value) => { panel = +value; redraw(); }).value = String(panel);
   const redraw = chart(figure, (width) => {
     const each = width >= 700 ? (width - 16) / 2 : width;
     const side = element("div", { class: "panels" });
-    side.append(curvesPanel(each, "test accuracy, %", cell, curve("test_accuracy")));
-    side.append(curvesPanel(each, SECOND_PANELS[panel].label, cell, SECOND_PANELS[panel].value));
+    side.append(curvesPanel(each, panelOf(data.plots.accuracy), cell));
+    side.append(curvesPanel(each, panels[panel], cell));
     return side;
   });
   return redraw;
 }
 
-function curvesPanel(width, title, cell, value, extra = []) {
+function curvesPanel(width, { label, value, fraction }, cell, extra = []) {
   const lines = drawnRows().map((number) => meanCurve(number, cell, value)).filter(Boolean);
-  const panel = element("div", {}, element("p", { class: "fine" }, title));
+  const panel = element("div", {}, element("p", { class: "fine" }, label));
   if (!lines.length) return fill(panel, [nothing("None of the methods drawn has this curve.")]);
   const shown = [...lines, ...extra].flatMap((line) => line.points.filter((p) => p.mean !== null));
   const last = Math.max(...shown.map((p) => p.epoch)) + 1;
   const { svg, sx, sy } = frame(width,
     { domain: [1, last], label: "epoch", format: (v) => Math.round(v) },
-    { domain: widen(shown.flatMap((p) => [p.low, p.high]), 0.04, 0.02), format: (v) => +(100 * v).toFixed(1) }, `${title} by epoch`);
+    { domain: widen(shown.flatMap((p) => [p.low, p.high]), 0.04, 0.02), format: (v) => (fraction ? +(100 * v).toFixed(1) : +v.toPrecision(3)) }, `${label} by epoch`);
   for (const { number, points } of lines) {
     const known = points.filter((p) => p.mean !== null);
     const band = path(known.map((p) => [p.epoch + 1, p.high]), sx, sy) + path([...known].reverse().map((p) => [p.epoch + 1, p.low]), sx, sy).replace("M", "L") + "Z";
@@ -201,8 +195,9 @@ function labelsPlot() {
   const select = choice(figure, "Cell", data.cells.map((c, number) => [number, c.label]), (value) => { cell = +value; redraw(); });
   select.value = String(cell);
   const redraw = chart(figure, (width) => {
-    const given = drawnRows().map((number) => meanCurve(number, cell, curve("label_accuracy_given"))).filter(Boolean).slice(0, 1);
-    return curvesPanel(width, "training labels right, %", cell, curve("label_accuracy_estimated"), given.map((line) => ({ ...line, dashed: true })));
+    const { line, dashed } = data.plots.labels;
+    const given = drawnRows().map((number) => meanCurve(number, cell, curve(dashed))).filter(Boolean).slice(0, 1);
+    return curvesPanel(width, panelOf({ title: "training labels right", of: line }), cell, given.map((each) => ({ ...each, dashed: true })));
   });
   return redraw;
 }

@@ -177,7 +177,9 @@ const RUN_COLUMNS = [
   { id: "cell", label: "Cell", left: true, value: (run) => run.cell, show: (run) => data.cells[run.cell].label },
   { id: "seed", label: "Seed", up: true, value: (run) => run.seed, show: (run) => String(run.seed) },
   { id: "accuracy", label: "Test accuracy", value: (run) => run.metrics[state.rule], show: (run) => percent(run.metrics[state.rule]) },
-  { id: "labels", label: "Labels right\nas estimated", value: (run) => run.metrics.label_accuracy_estimated ?? null, show: (run) => percent(run.metrics.label_accuracy_estimated) },
+  ...data.metrics.filter((metric) => metric.column).map((metric) => ({
+    id: metric.id, label: metric.column, value: (run) => run.metrics[metric.id] ?? null, show: (run) => inFigures(metric, run.metrics[metric.id]),
+  })),
   { id: "time", label: "Training\ntime", up: true, value: (run) => run.seconds, show: (run) => seconds(run.seconds) },
   { id: "id", label: "Run", up: true, value: (run) => run.id, show: (run) => element("span", { class: "code" }, run.id) },
 ];
