@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from itertools import groupby
 
 import torch
@@ -76,7 +78,17 @@ def switched_on(config: AugmentConfig) -> dict[str, dict]:
 
 def _make(name: str, settings: dict) -> Augmentation:
     kind = registry.load("augmentation", name)
-    return kind(kind.Settings(**settings))
+    with _told(name):
+        return kind(kind.Settings(**settings))
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Whatever an augmentation raises, which may be of another package, is told with its name."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"augmentation {name!r} failed: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _applied(name: str, augmentation: Augmentation, draws: Draws, images: Tensor) -> Tensor:
@@ -85,10 +97,8 @@ def _applied(name: str, augmentation: Augmentation, draws: Draws, images: Tensor
     Raises:
         UserError: it failed, or gave no such images.
     """
-    try:
+    with _told(name):
         made = augmentation.apply(images, draws)
-    except Exception as error:  # one of another package may raise anything
-        raise UserError(f"augmentation {name!r} failed: {type(error).__name__}: {one_line(error)}") from error
     wanted = f"{images.dtype} of shape {tuple(images.shape)} on {images.device}"
     found = type(made).__name__
     if isinstance(made, Tensor):

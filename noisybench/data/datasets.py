@@ -20,7 +20,7 @@ from noisybench.data.pixels import PixelSource, ResidentPixels, StreamedPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
-from noisybench.spec.extensions import BUILT_IN
+from noisybench.spec.extension_kinds import BUILT_IN
 
 DEFAULT_BUDGET_MB = 4096
 

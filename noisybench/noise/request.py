@@ -50,6 +50,10 @@ class NoiseTraits:
     wrong_per_rate: float = 1.0
     symmetric: bool = False
 
+    def __post_init__(self):
+        if not 0 <= self.wrong_per_rate <= 1:
+            raise ValueError(f"wrong_per_rate is {self.wrong_per_rate}; it must lie in [0, 1]")
+
 
 @dataclass(frozen=True)
 class NoiseKind:
@@ -68,3 +72,7 @@ class NoiseKind:
     rated: bool = True
     file: str | None = None
     traits: NoiseTraits = NoiseTraits()
+
+    def __post_init__(self):
+        if not (isinstance(self.summary, str) and callable(self.make) and isinstance(self.traits, NoiseTraits)):
+            raise TypeError("a NoiseKind has a summary (text), make (a function) and traits (NoiseTraits)")

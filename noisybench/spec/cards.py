@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from noisybench.core.errors import unknown_name
 from noisybench.core.names import file_name_fault, shown_name
 from noisybench.spec import extensions
-from noisybench.spec.extensions import BUILT_IN, HUB
+from noisybench.spec.extension_kinds import BUILT_IN, HUB
 from noisybench.spec.metrics import LAST, RULES
 from noisybench.spec.track import TRACKS, ShortTrack, Track
 

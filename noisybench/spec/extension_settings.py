@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.spec import registry
 from noisybench.spec.extensions import NEEDED, own_parameters
+from noisybench.spec.invalid import as_user_error
 from noisybench.spec.values import ScheduleConfig
 
 # Augmentations that have a key of their own in the configuration.
@@ -25,7 +26,11 @@ def augmentation_settings(extra: dict[str, dict[str, Any]]) -> dict[str, dict[st
     for name, given in extra.items():
         if name in SWITCHES:
             raise UserError(f"augment.extra.{name}: switch it on by augment.{SWITCHES[name]}")
-        filled[name] = _checked(registry.load("augmentation", name).Settings, given, f"augment.extra.{name}")
+        model = registry.load("augmentation", name).Settings
+        try:
+            filled[name] = model.model_validate(given).model_dump(mode="json")
+        except ValidationError as error:
+            raise as_user_error(error, model, f"augment.extra.{name}.") from error
     return filled
 
 
@@ -45,15 +50,3 @@ def schedule_settings(schedule: ScheduleConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"schedule.settings.{missing[0]}: missing; schedule {schedule.name!r} needs it")
     return filled
-
-
-def _checked(model: type[BaseModel], given: dict[str, Any], place: str) -> dict[str, Any]:
-    try:
-        return model.model_validate(given).model_dump(mode="json")
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join([place, *map(str, first["loc"])])
-        if first["type"] == "extra_forbidden":
-            known = [f"{place}.{field}" for field in model.model_fields]
-            raise unknown_name("configuration key", key, known) from error
-        raise UserError(f"{key}: {first['msg']}, not {first['input']!r}") from error

@@ -7,7 +7,6 @@ before it is asked for, and one that is broken disables itself alone: the others
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import inspect
 import re
@@ -15,112 +14,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from noisybench.core.errors import UserError, one_line, unknown_name
+from noisybench.spec.extension_kinds import KINDS, Kind, resolve
 
 OWN_PACKAGE = "noisybench"
-
-# Sources of datasets that are no layouts: they read no folder of a user, or not only.
-BUILT_IN = ("digits", "synthetic")
-HUB = "hub"
 
 # One rule for every registered name: it becomes part of commands, configurations and file names.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 NAME_RULE = "a name starts with a letter or digit and holds letters, digits, hyphens, dots and underscores (ASCII)"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of extension.
-
-    Attributes:
-        name: what messages call one, and what the registry is asked for.
-        group: its entry-point group.
-        what: what an entry must be, in words.
-        base: ``module:Class`` of what it must be a subclass or an instance of. It is named, not imported: base classes
-            live above this module. None for functions.
-        subclass: whether a subclass of ``base`` is wanted, else an instance.
-        takes: the arguments that a function is called with, by position.
-        reserved: names that noisybench uses in the same place, for something else.
-        keywords: the arguments that a function must take by name.
-        check_name: ``module:function`` that is asked before an extension of another package is imported whether its
-            name may be; it gives a reason against it, or None.
-    """
-
-    name: str
-    group: str
-    what: str
-    base: str | None = None
-    subclass: bool = False
-    takes: tuple[str, ...] = ()
-    reserved: tuple[str, ...] = ()
-    keywords: tuple[str, ...] = ()
-    check_name: str | None = None
-
-    @property
-    def plural(self) -> str:
-        return f"{self.name}s"
-
-    def reason_against(self, found: object, target: str) -> str | None:
-        """Why an object is no extension of this kind; None if it is one."""
-        if self.base is None:
-            fits = callable(found) and _takes(found, len(self.takes), self.keywords)
-        else:
-            base = _resolve(self.base)
-            fits = isinstance(found, type) and issubclass(found, base) if self.subclass else isinstance(found, base)
-        return None if fits else f"is {target}, which is not {self.what}"
-
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            "method",
-            "noisybench.methods",
-            "a subclass of noisybench.methods.Method",
-            base="noisybench.methods.base:Method",
-            subclass=True,
-        ),
-        Kind(
-            "noise",
-            "noisybench.noises",
-            "an object of noisybench.noise.NoiseKind",
-            base="noisybench.noise.request:NoiseKind",
-        ),
-        Kind(
-            "schedule",
-            "noisybench.schedules",
-            "a function of (base, schedule, epoch, epochs)",
-            takes=("base", "schedule", "epoch", "epochs"),
-        ),
-        Kind(
-            "model",
-            "noisybench.models",
-            "a function that makes a network, as timm's are: (pretrained=False, num_classes=…, in_chans=…, **others)",
-            keywords=("pretrained", "num_classes", "in_chans", "others"),
-            check_name="noisybench.models.create:reason_against_name",
-        ),
-        Kind(
-            "layout",
-            "noisybench.layouts",
-            "a function of (card, root, checked, report)",
-            takes=("card", "root", "checked", "report"),
-            reserved=(*BUILT_IN, HUB),
-        ),
-        Kind(
-            "tracker",
-            "noisybench.trackers",
-            "a subclass of noisybench.train.trackers.Tracker",
-            base="noisybench.train.trackers:Tracker",
-            subclass=True,
-        ),
-        Kind(
-            "augmentation",
-            "noisybench.augmentations",
-            "a subclass of noisybench.data.augmentations.Augmentation",
-            base="noisybench.data.augmentations.base:Augmentation",
-            subclass=True,
-        ),
-    )
-}
 
 
 class Broken(NamedTuple):
@@ -203,7 +103,7 @@ def load(kind: str, name: str) -> Any:
 def _load(kind: str, name: str) -> Any:
     entry, check_name = entries(kind)[name], KINDS[kind].check_name
     if check_name is not None and not is_own(entry):
-        reason = _resolve(check_name)(name)
+        reason = resolve(check_name)(name)
         if reason is not None:
             raise Unusable(f"{kind} {name!r} {reason}", reason)
     return import_target(kind, name, entry.value)
@@ -216,9 +116,9 @@ def import_target(kind: str, name: str, target: str) -> Any:
         UserError: it cannot be imported, or is something else.
     """
     try:
-        found = _resolve(target)
+        found = resolve(target)
     except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
-        reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)}"
+        reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)[:300]}"
         raise Unusable(f"{kind} {name!r} {reason}", reason) from error
     reason = KINDS[kind].reason_against(found, target)
     if reason is not None:
@@ -251,14 +151,19 @@ def summary(found: object) -> str:
     """What an extension says of itself in a line: its ``summary``, else the first paragraph of its docstring."""
     said = getattr(found, "summary", None)
     if not isinstance(said, str):
-        said = found.__dict__.get("__doc__") if isinstance(found, type) else found.__doc__
-    return " ".join((said or "").strip().split("\n\n")[0].split())
+        said = _docstring(found)
+    return " ".join(said.strip().split("\n\n")[0].split())
 
 
 def description(found: object) -> str:
     """The rest of its docstring, indentation removed."""
-    text = inspect.cleandoc(found.__doc__ or "") if isinstance(found, type) or callable(found) else ""
-    return text.partition("\n\n")[2]
+    own = isinstance(found, type) or callable(found)  # else the docstring is that of its class
+    return inspect.cleandoc(_docstring(found)).partition("\n\n")[2] if own else ""
+
+
+def _docstring(found: object) -> str:
+    text = found.__dict__.get("__doc__") if isinstance(found, type) else found.__doc__  # not that of a base class
+    return text if isinstance(text, str) else ""
 
 
 NEEDED = inspect.Parameter.empty
@@ -346,26 +251,6 @@ def _name_of(distribution: importlib.metadata.Distribution) -> str:
         return distribution.metadata["Name"] or "a package without a name"
     except Exception:  # somebody's damaged metadata
         return "a package without a name"
-
-
-def _resolve(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    found = importlib.import_module(module)
-    for part in filter(None, attribute.split(".")):
-        found = getattr(found, part)
-    return found
-
-
-def _takes(function: Any, count: int, keywords: tuple[str, ...]) -> bool:
-    try:
-        signature = inspect.signature(function)
-        if not keywords:  # then those that can only be given by name are the function's settings
-            by_place = [each for each in signature.parameters.values() if each.kind is not each.KEYWORD_ONLY]
-            signature = signature.replace(parameters=by_place)
-        signature.bind(*[None] * count, **dict.fromkeys(keywords))
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def forget() -> None:

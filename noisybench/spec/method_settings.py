@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
 from noisybench.spec import extensions, registry
 from noisybench.spec.values import Settings
 
@@ -40,8 +40,8 @@ def settings_entry_points() -> dict[tuple[str, str], importlib.metadata.EntryPoi
 def _load(method: str, entry: importlib.metadata.EntryPoint) -> type[Settings]:
     try:
         found = entry.load()
-    except Exception as error:  # importing somebody's module may raise anything
-        reason = f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"method {method!r}: its settings cannot be imported from {entry.value}: {reason}") from error
     if not (isinstance(found, type) and issubclass(found, Settings)):
         raise UserError(f"method {method!r}: {entry.value} is not a subclass of noisybench.methods.Settings")

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from noisybench.core.errors import UserError, one_line, unknown_name
 from noisybench.spec import extensions
 from noisybench.spec.cards import BenchmarkCard, Card, DatasetCard, MethodCard
+from noisybench.spec.extension_kinds import KINDS
 from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, disabled, find, load, names
 from noisybench.spec.user_images import is_own, own_card
 
@@ -71,7 +72,7 @@ def load_method(name: str) -> Any:
 def broken(kind: str) -> list[Broken]:
     """What cannot be used of a kind of extension, or of cards (``"dataset"``, ``"benchmark"``); cards that belong to
     extensions count with them. To find out, extensions of other packages are imported."""
-    of_extensions = extensions.broken(kind) if kind in extensions.KINDS else []
+    of_extensions = extensions.broken(kind) if kind in KINDS else []
     of_cards = _broken_cards(f"{kind}s") if f"{kind}s" in CARDS else []
     return sorted({*of_extensions, *of_cards})
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from plugins import Place
 
-from noisybench.spec.extensions import KINDS
+from noisybench.spec.extension_kinds import KINDS
 from noisybench.spec.record import RunRecord
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")

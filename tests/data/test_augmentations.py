@@ -236,7 +236,7 @@ def test_it_is_listed_and_trained_with(cli, cutout, tmp_path):
             "cutout.sise=3",
             "unknown configuration key 'augment.extra.cutout.sise': did you mean augment.extra.cutout.si",
         ),
-        ("cutout.size=0", "augment.extra.cutout.size: Input should be greater than or equal to 1, not 0"),
+        ("cutout.size=0", "augment.extra.cutout.size: input should be greater than or equal to 1, not 0"),
         ("cutuot={}", "unknown augmentation 'cutuot': did you mean cutout"),
         ("crop.padding=2", "augment.extra.crop: switch it on by augment.crop_padding"),
         ("floats={}", "augmentation 'floats' made torch.float32 of shape (64, 1, 8, 8) on cpu of torch.uint8 of shape"),
@@ -246,6 +246,20 @@ def test_it_is_listed_and_trained_with(cli, cutout, tmp_path):
 def test_what_is_wrong_with_one_is_one_line(cli, cutout, tmp_path, setting, said):
     code, _, err = cli("run", *SMALL, "--set", f"augment.extra.{setting}", "--output", tmp_path / "run")
     assert code == 2 and err.count("\n") == 1 and said in err
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("Settings = dict", "cannot be imported from bad_one:Bad: TypeError: Bad.Settings must be a subclass of"),
+        ("apple = None", "is bad_one:Bad, which lacks apply"),
+    ],
+)
+def test_a_class_that_is_none_is_named(cli, plugin, body, reason):
+    text = f"from noisybench.data.augmentations import Augmentation\nclass Bad(Augmentation):\n    {body}\n"
+    plugin("strange", {GROUP: {"bad": "bad_one:Bad"}}, {"bad_one.py": text})
+    code, out, _ = cli("augmentations")
+    assert code == 0 and f"not usable: bad of strange: {reason}" in out
 
 
 def test_a_broken_one_is_named_and_the_others_work(cli, plugin):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from two_network_parts import make_data, make_method
 
+from noisybench.methods.ce import CrossEntropy
+from noisybench.methods.context import UndeclaredError
+from noisybench.methods.dividemix import DivideMix
 from noisybench.noise import NoiseArtifact
 from noisybench.spec import registry
 from noisybench.spec.record import RunRecord
@@ -112,6 +116,30 @@ def test_a_broken_model_is_named_and_the_others_work(cli, plugin):
     code, _, err = cli("run", "--noise", "bad", "--dry-run")
     assert (code, err) == (2, f"noisybench: noise 'bad' {reason}\n")
     assert cli("run", "--noise", "symmetric", "--dry-run")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("NoiseKind(3, len)", "TypeError: a NoiseKind has a summary (text), make (a function) and traits"),
+        ("NoiseKind('x', None)", "TypeError: a NoiseKind has a summary (text), make (a function) and traits"),
+        ("NoiseKind('x', len, traits={})", "TypeError: a NoiseKind has a summary (text), make (a function) and traits"),
+        ("NoiseKind('x', len, traits=NoiseTraits(1.5))", "ValueError: wrong_per_rate is 1.5; it must lie in [0, 1]"),
+    ],
+)
+def test_a_model_that_is_none_is_named(cli, plugin, kind, reason):
+    text = f"from noisybench.noise import NoiseKind, NoiseTraits\nX = {kind}\n"
+    plugin("strange", {GROUP: {"bad": "bad_noise:X"}}, {"bad_noise.py": text})
+    code, out, _ = cli("noises")
+    assert code == 0 and "pair-flip" in out
+    assert f"not usable: bad of strange: cannot be imported from bad_noise:X: {reason}" in out
+
+
+def test_what_a_method_does_not_declare_it_does_not_learn():
+    method = make_method(CrossEntropy, *make_data())
+    with pytest.raises(UndeclaredError, match="noise_traits is read but not declared: add 'noise_kind'"):
+        _ = method.context.noise_traits
+    assert make_method(DivideMix, *make_data(), noise="asymmetric").context.noise_traits.wrong_per_rate == 0.5
 
 
 def test_no_torch_is_imported_to_know_the_noise_models():

@@ -120,6 +120,21 @@ def test_entry_points_that_are_no_utf8_are_named(cli, plugin):
     assert "of strange: its list of entry points cannot be read: UnicodeDecodeError" in line
 
 
+def test_a_package_without_metadata_or_with_odd_docstrings_works(cli, plugin):
+    text = """
+        def odd(base, schedule, epoch, epochs):
+            return base
+
+        odd.__doc__ = 3
+    """
+    site = plugin("strange", {"noisybench.schedules": {"odd": "odd_one:odd"}}, {"odd_one.py": text})
+    (site / "strange-1.0.dist-info" / "METADATA").unlink()
+    registry.forget()
+    code, out, _ = cli("schedules")
+    assert code == 0 and "│ odd " in out and "not usable" not in out
+    assert cli("schedules", "show", "odd")[:2] == (0, "name: odd\n")
+
+
 BAD_CARDS = {  # content of the card, and the reason
     "unknown key": (b'title = "B"\nsumary = "typo"\n', "sumary: Extra inputs are not permitted"),
     "no toml": (b"title = \n", "is not valid TOML"),

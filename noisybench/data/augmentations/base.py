@@ -22,6 +22,11 @@ class Augmentation(ABC):
 
     Settings: ClassVar[type[Settings]] = Settings
 
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, Settings)):
+            raise TypeError(f"{cls.__name__}.Settings must be a subclass of noisybench.spec.values.Settings")
+
     def __init__(self, settings: Settings):
         self.settings = settings
 
