@@ -26,6 +26,7 @@ from noisybench.spec.layers import (
     _first_of,
     _of_checked_labels,
     _on_track,
+    _shrunk,
     _takes_rate,
     _track_table,
     _with_noise_file,
@@ -145,7 +146,7 @@ class RunConfig(_Strict):
             merged = _on_track(merged, table, of_track, given, registry.load_method(method).Settings)
         if given.get("clean_labels") is not None:
             checked = _of_checked_labels(Path(given["clean_labels"]), given.get("clean_labels_sha256"))
-            merged = merge(merged, checked)
+            merged = merge(merged, _shrunk(checked, dataset_card, given.get("limit_train")))
         merged = merge(merged, given)
         noise = merged.get("noise", cls.model_fields["noise"].default)
         if "noise_rate" not in given and not _takes_rate(noise):

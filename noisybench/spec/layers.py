@@ -14,6 +14,7 @@ from noisybench.core.nested import merge
 from noisybench.spec import registry
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.track import TRACKS, Length, scaled
+from noisybench.spec.user_images import is_own, own_train_size
 
 
 def _first_of(recipes: dict[str, dict[str, Any]], names: list[str]) -> dict[str, Any]:
@@ -112,3 +113,24 @@ def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
         "meta_size": checked - clean_val,
         "clean_val_size": clean_val,
     }
+
+
+def _shrunk(checked: dict[str, Any], dataset_card: DatasetCard, limit: Any) -> dict[str, Any]:
+    """The same where ``limit_train`` leaves fewer checked images, as it shrinks all held-out parts.
+
+    Raises:
+        UserError: it leaves too few.
+    """
+    if type(limit) is not int or limit < 1:  # what else it may be is refused when the fields are read
+        return checked
+    count = checked["meta_size"] + checked["clean_val_size"]
+    whole = own_train_size(dataset_card.name, count) if is_own(dataset_card.name) else dataset_card.train_size
+    if whole is None or limit >= whole:
+        return checked
+    left = count * limit // whole
+    if left < 2:
+        raise UserError(
+            f"--limit-train {limit} with --clean-labels: of {count} checked images among {whole} it leaves {left}, and "
+            f"at least 2 are needed; make it {-(-2 * whole // count)} or more"
+        )
+    return checked | {"meta_size": left - left // 5, "clean_val_size": left // 5}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from noisybench.data import Dataset, Images, Splits, load_dataset, split
+from noisybench.data import Dataset, Images, Splits, loaded, open_limited, split
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
@@ -68,21 +69,24 @@ class RunData:
         return None if None in files else files
 
 
-def official_parts(config: RunConfig) -> Dataset:
+def official_parts(config: RunConfig, fits: Callable[[Dataset], object] | None = None) -> Dataset:
     """The dataset of a configuration.
+
+    Args:
+        fits: is given the dataset with its labels before any image is decoded; raises if it is too small.
 
     Raises:
         UserError: the data is missing or unreadable.
     """
-    card = registry.dataset_card(config.dataset)
-    return load_dataset(
-        card,
+    opened = open_limited(
+        registry.dataset_card(config.dataset),
         data_path=config.data_path,
         image_size=config.image_size,
         limit_train=config.limit_train,
         checked=read_checked(config.clean_labels) if config.clean_labels is not None else None,
-        budget_mb=config.memory_budget,
+        fits=fits,
     )
+    return loaded(opened, config.memory_budget)
 
 
 def noise_request(config: RunConfig, dataset: Dataset) -> NoiseRequest:
@@ -120,15 +124,18 @@ def prepare(config: RunConfig) -> RunData:
     Raises:
         UserError: the data is missing or unreadable, or the parts asked for do not fit.
     """
-    return prepare_dataset(config, official_parts(config))
+    return prepare_dataset(config, official_parts(config, lambda dataset: _split(config, dataset)))
 
 
-def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
-    """The same for a dataset at hand."""
-    labels = dataset.train.labels
+def _true_labels(config: RunConfig, dataset: Dataset) -> np.ndarray:
+    """N int64, true labels of the train part, −1 where nobody knows."""
     # Whoever asks for noise on labels nobody vouches for says that they are right.
-    known = dataset.truth if config.noise == "none" else labels
-    splits = split(
+    return dataset.truth if config.noise == "none" else dataset.train.labels
+
+
+def _split(config: RunConfig, dataset: Dataset) -> Splits:
+    labels, known = dataset.train.labels, _true_labels(config, dataset)
+    return split(
         config.protocol,
         labels,
         len(dataset.test),
@@ -139,6 +146,11 @@ def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
         known=None if known is labels else known,
         own_clean=dataset.clean.labels if dataset.clean is not None else None,
     )
+
+
+def prepare_dataset(config: RunConfig, dataset: Dataset) -> RunData:
+    """The same for a dataset at hand."""
+    known, splits = _true_labels(config, dataset), _split(config, dataset)
     noise = draw_noise(config, dataset)
     true = known[splits.train]
     return RunData(

@@ -49,10 +49,11 @@ def test_mslg_ranks_the_planted_errors_of_a_photo_folder(cli, tmp_path):
 
 
 @pytest.mark.parametrize("budget", ["0", "4096"])
-def test_clothing1m_trains_and_names_its_way(cli, tmp_path, budget):
+def test_clothing1m_trains_and_names_its_way(cli, tmp_path, budget, small_set):
     root = trees.clothing1m(tmp_path / "clothing1M")
     sizes = ("--meta-size", "28", "--set", "clean_val_size=14", "--set", "noisy_val_size=14")
-    arguments = ("--method", "mslg", "--dataset", "clothing1m", "--data-path", root, *sizes)
+    name = small_set("clothing1m", root)
+    arguments = ("--method", "mslg", "--dataset", name, "--data-path", root, *sizes)
     options = ("--epochs", "2", "--memory-budget", budget, "--workers", "2")
     code, out, err, record = run(cli, tmp_path, *arguments, *options)
     assert code == 0, err
@@ -72,43 +73,48 @@ REFUSED = {
     "labels are noisy as they are": ("--noise", "symmetric", "--noise-rate", "0.2"),
     "leave it out": ("--dataset", "csv:{root}/list.csv"),
     "no such folder": ("--data-path", "{root}/nowhere"),
-    "images; make them smaller": ("--meta-size", "57"),
+    "meta_size 29 + clean_val_size 0, and true labels are known of 28 images: make meta_size at most 28": (
+        "--meta-size",
+        "29",
+    ),
     "give --meta-size, or --clean-labels": ("--meta-size", "0", "--method", "mslg"),
 }
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_refused_before_anything_is_written(cli, tmp_path, message):
+def test_refused_before_anything_is_written(cli, tmp_path, message, small_set):
     root = trees.clothing1m(tmp_path / "clothing1M", noisy=28, clean_val=28, clean_test=14, clean_train=0)
     (root / "list.csv").write_text("path,label\na.jpg,a\nb.jpg,b\n")
     sizes = ("--meta-size", "20", "--set", "clean_val_size=0", "--set", "noisy_val_size=0")
     extra = [word.format(root=root) for word in REFUSED[message]]
-    code, _, err, _ = run(cli, tmp_path, "--dataset", "clothing1m", "--data-path", root, *sizes, *extra)
+    name = small_set("clothing1m", root, train=28, clean=28, test=14)
+    code, _, err, _ = run(cli, tmp_path, "--dataset", name, "--data-path", root, *sizes, *extra)
     assert code == 2 and message in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_verify_lists_everything_that_is_wrong(cli, tmp_path):
-    root = trees.clothing1m(tmp_path)
-    code, out, _ = cli("data", "verify", "clothing1m", "--data-path", root)
+def test_verify_lists_everything_that_is_wrong(cli, tmp_path, small_set):
+    root = trees.clothing1m(tmp_path / "clothing1M")
+    name = small_set("clothing1m", root)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
     assert code == 0 and "all there, all images decode" in out
-    assert "train: 140 images (1,000,000 in the full dataset)" in out
+    assert "train: 140 images" in out
     (root / "images/3/noisy_train_3.jpg").write_bytes(b"")
     (root / "images/4/clean_test_4.jpg").unlink()
-    code, out, _ = cli("data", "verify", "clothing1m", "--data-path", root)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
     assert code == 2
     assert "problem: 1 of 28 test images are missing, the first images/4/clean_test_4.jpg" in out
     assert "problem: 1 of 140 train images do not decode:" in out
     assert "images/3/noisy_train_3.jpg cannot be decoded" in out
     (root / "noisy_label_kv.txt").unlink()
-    code, out, _ = cli("data", "verify", "clothing1m", "--data-path", root)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
     assert code == 2 and "noisy_label_kv.txt is missing" in out and "where to get it" in out
 
 
-def test_info_counts_classes_and_writes_a_sheet(cli, tmp_path):
+def test_info_counts_classes_and_writes_a_sheet(cli, tmp_path, small_set):
     root = trees.animal10n(tmp_path / "animals")
     sheet = tmp_path / "sheet.png"
-    code, out, err = cli("data", "info", "animal10n", "--data-path", root, "--output", sheet)
+    code, out, err = cli("data", "info", small_set("animal10n", root), "--data-path", root, "--output", sheet)
     assert code == 0, err
     row = next(line for line in out.splitlines() if "guinea pig" in line)
     assert [cell.strip() for cell in row.split("│")[1:5]] == ["9", "guinea pig", "4", "2"]
@@ -146,10 +152,11 @@ def test_a_wrong_data_path_is_named(cli, tmp_path, what):
     assert err.strip().count("\n") == 0 and not (tmp_path / "run").exists()
 
 
-def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path):
+def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path, small_set):
     root = trees.animal10n(tmp_path / "animals")
     sizes = ("--set", "meta_size=0", "--set", "clean_val_size=0", "--set", "noisy_val_size=0", "--epochs", "1")
-    code, _, err, record = run(cli, tmp_path, "--dataset", "animal10n", "--data-path", root, *sizes)
+    name = small_set("animal10n", root)
+    code, _, err, record = run(cli, tmp_path, "--dataset", name, "--data-path", root, *sizes)
     assert code == 0, err
     assert record["noise"]["kind"] == "none" and record["noise"]["achieved_rate"] is None
     code, out, err = cli("noise", "estimate", tmp_path / "run")
@@ -157,11 +164,11 @@ def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path):
     assert "anchor points: the true matrix is not known" in out and "mean absolute error" not in out
 
 
-def test_pixels_that_are_streamed_give_the_same_noise(cifar_like):
+def test_pixels_that_are_streamed_give_the_same_noise(cifar_like, small_cifar10):
     from noisybench.spec.config import RunConfig
     from noisybench.train.prepare import draw_noise, official_parts
 
-    asked = {"dataset": "cifar10", "data_path": cifar_like, "noise": "instance-dependent", "noise_rate": 0.3}
+    asked = {"dataset": small_cifar10, "data_path": cifar_like, "noise": "instance-dependent", "noise_rate": 0.3}
     made = []
     for budget in (0, 4096):
         config = RunConfig(memory_budget=budget, **asked)

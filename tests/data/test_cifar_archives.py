@@ -8,11 +8,12 @@ import tarfile
 
 import numpy as np
 import pytest
+import small_sets
 import torch
 
 from noisybench.core.errors import UserError
 from noisybench.data import load_dataset, order_fingerprint
-from noisybench.data.cifar_archives import ArrayUnpickler
+from noisybench.data.plain_pickle import read_plain_pickle
 from noisybench.spec import registry
 
 DRAWN = np.random.default_rng(0)
@@ -40,8 +41,14 @@ def python(tmp_path):
     return folder
 
 
-def load(path):
-    return load_dataset(registry.dataset_card("cifar10"), data_path=path, image_size=None, limit_train=None)
+@pytest.fixture(autouse=True)
+def _card(small_set, monkeypatch):
+    monkeypatch.setattr(small_sets, "made", small_set, raising=False)
+
+
+def load(path, train=50, test=10):
+    name = small_sets.made("cifar10", train=train, test=test)
+    return load_dataset(registry.dataset_card(name), data_path=path, image_size=None, limit_train=None)
 
 
 def test_both_versions_keep_the_archives_order(binary, python, tmp_path):
@@ -62,10 +69,8 @@ def test_python_2s_pickles_are_read():
         b"(K\x01K\x01K\x02\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xff"
         b"K\x00tb\x89U\x02\x07\x09tbs."
     )
-    import io
-
-    found = ArrayUnpickler(io.BytesIO(written), encoding="bytes").load()
-    assert found[b"data"].tolist() == [[7, 9]]
+    found = read_plain_pickle(written)
+    assert found[b"data"].tolist() == [[7, 9]] and found[b"data"].dtype == np.uint8
 
 
 def test_a_pickle_cannot_run_code(python, tmp_path):
