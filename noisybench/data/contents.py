@@ -112,12 +112,12 @@ def _state(file: Path) -> tuple[int, int, int, int]:
 def _look_at(file: Path) -> tuple[bytes, tuple[int, int]] | str:
     """Both hashes and the size of the picture; or what is wrong with the file."""
     try:
-        image = decoded(os.fspath(file))
+        with decoded(os.fspath(file)) as image:
+            size, picture = image.size, picture_hash(image)
         with open(file, "rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").digest()
+            return hashlib.file_digest(opened, "sha256").digest() + picture, size
     except (OSError, ValueError) as error:
         return str(error)
-    return content + picture_hash(image), image.size
 
 
 class _Memory:

@@ -7,12 +7,14 @@ transparent shows white.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,14 +57,15 @@ def any_size(width: int, height: int) -> None:
     """Refuses no size; see :func:`decoded`."""
 
 
-def decoded(encoded: bytes | str, refused: Callable[[int, int], str | None] = any_size) -> Image.Image:
+@contextmanager
+def decoded(encoded: bytes | str, refused: Callable[[int, int], str | None] = any_size) -> Iterator[Image.Image]:
     """Decode one image, given as a path or as the bytes of a file.
 
     Args:
         refused: says of a width and height what is wrong with them, if anything; asked before pixels are decoded.
 
-    Returns:
-        An upright image of mode L or RGB, 8 bits, without transparency.
+    Yields:
+        An upright image of mode L or RGB, 8 bits, without transparency. Of large images one is held at a time.
 
     Raises:
         ValueError: it cannot be decoded, is too large, or has not the size it must have; says which.
@@ -74,7 +77,7 @@ def decoded(encoded: bytes | str, refused: Callable[[int, int], str | None] = an
         with Image.open(encoded if isinstance(encoded, str) else io.BytesIO(encoded), formats=FORMATS) as opened:
             _check_size(opened, refused)
             with _in_turn(opened.width * opened.height):
-                return _plain(_upright(opened), _bits(opened))
+                yield _plain(_upright(opened), _bits(opened))
     except _Refused:
         raise
     except Image.DecompressionBombError as error:
@@ -102,8 +105,19 @@ def _check_size(image: Image.Image, refused: Callable[[int, int], str | None]) -
             raise _Refused(f"has tiles of more than {MOST_PIXELS:,} pixels, the most that are decoded")
 
 
-def _in_turn(pixels: int) -> AbstractContextManager:
-    return _one_large_image if pixels > LARGE else nullcontext()
+@contextmanager
+def _in_turn(pixels: int) -> Iterator[None]:
+    """Hold large images one after the other, and give their memory back: glibc keeps a heap for every thread."""
+    if pixels <= LARGE:
+        yield
+        return
+    with _one_large_image:
+        try:
+            yield
+        finally:
+            library = ctypes.CDLL(None) if sys.platform == "linux" else None
+            if hasattr(library, "malloc_trim"):
+                library.malloc_trim(0)
 
 
 def _bits(image: Image.Image) -> int | None:
@@ -221,9 +235,10 @@ class Preprocess:
         Raises:
             ValueError: it cannot be decoded, or has not the size it must have.
         """
-        image = decoded(encoded, self.refused).convert("L" if self.channels == 1 else "RGB")
-        if self.shorter is not None:
-            image = transforms.center_crop(transforms.resize(image, [self.shorter]), [self.side, self.side])
+        with decoded(encoded, self.refused) as found:
+            image = found.convert("L" if self.channels == 1 else "RGB")
+            if self.shorter is not None:
+                image = transforms.center_crop(transforms.resize(image, [self.shorter]), [self.side, self.side])
         pixels = torch.from_numpy(np.array(image)).reshape(image.size[1], image.size[0], self.channels)
         pixels = pixels.permute(2, 0, 1).contiguous()
         return resized(pixels, self.side) if pixels.shape[-1] != self.side else pixels

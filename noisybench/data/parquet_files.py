@@ -40,7 +40,9 @@ def find_splits(folder: Path) -> dict[str, list[Path]]:
             continue
         words = [re.split(r"[^a-z]+", part.removesuffix(".parquet").casefold()) for part in reversed(parts)]
         split = next((SPLIT_WORDS[word] for of_part in words for word in of_part if word in SPLIT_WORDS), None)
-        if split is not None and os.path.isfile(file):
+        if split is not None:
+            if not os.path.isfile(file):
+                raise UserError(f"{file}: no file; is it a link to nothing?")
             found.setdefault(split, []).append(file)
     for files in found.values():
         _check_shards(files)
