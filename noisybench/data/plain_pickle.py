@@ -191,11 +191,9 @@ def _build(target: Any, state: Any) -> None:
 
 
 def _finished(found: Any) -> Any:
-    """Arrays that got no state are none; a dict's are put in their places."""
+    """The object with arrays in the places of what was to become one."""
     if isinstance(found, dict):
-        return {key: _finished(value) if isinstance(value, _Array) else value for key, value in found.items()}
-    if isinstance(found, _Array):
-        if found.values is None:
-            raise NotPlain("an array without numbers")
-        return found.values
-    return found
+        return {key: _finished(value) if not isinstance(value, dict) else value for key, value in found.items()}
+    if isinstance(found, _Name | _Dtype | _Mark) or (isinstance(found, _Array) and found.values is None):
+        raise NotPlain("a part of an array, and not the whole")
+    return found.values if isinstance(found, _Array) else found

@@ -36,7 +36,7 @@ def register(folder: Path, base: str, root: Path | None = None, **sizes: int) ->
     """
     sizes = SIZES.get(base, {}) | sizes
     card = registry.dataset_card(base)
-    lines = [f"base = {json.dumps(base)}", f"title = {json.dumps(card.title + ', a stand-in')}"]
+    lines = [f"base = {json.dumps(card.base or base)}", f"title = {json.dumps(card.title + ', a stand-in')}"]
     lines += [f"{part}_size = {size}" for part, size in sizes.items()]
     if card.files:
         lines.append("files = [")
