@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.file_names import shown_name
+from noisybench.core.file_names import shown_name, written_name
 from noisybench.data.promises import broken_promises, promised_entries
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.class_labels import UNKNOWN
@@ -68,18 +68,20 @@ class Report:
         if not self.problems:
             return
         more = len(self.problems) - 1
-        rest = f" (and {more} more; see `noisybench data verify {shlex.quote(name)}`)" if more else ""
-        raise UserError(f"{where}: {self.problems[0]}{rest}")
+        rest = f" (and {more} more; see {_verify(name)})" if more else ""
+        left_out = f"; {self._counted()}" if self.left_out else ""
+        raise UserError(f"{where}: {self.problems[0]}{rest}{left_out}")
 
     def told(self, name: str) -> tuple[str, ...]:
         """What a run says of it: the notes, and how many files are left out."""
         if not self.left_out:
             return tuple(self.notes)
+        return (*self.notes, f"{self._counted()}; {_verify(name)} names them")
+
+    def _counted(self) -> str:
         count = sum(map(len, self.left_out.values()))
         reasons = ", ".join(f"{len(names):,} {reason}" for reason, names in self.left_out.items())
-        files = "file is" if count == 1 else "files are"
-        line = f"{count:,} {files} left out: {reasons}; `noisybench data verify {shlex.quote(name)}` names them"
-        return (*self.notes, line)
+        return f"{count:,} {'file is' if count == 1 else 'files are'} left out: {reasons}"
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Listing:
         """Find parts of another size than promised, empty classes, missing image files, images in two parts."""
         report.problems += broken_promises(card, {name: len(part.names) for name, part in self.parts.items()})
         counts = np.bincount(self.parts["train"].labels, minlength=len(card.classes))
-        empty = [f"{name!r}" for name, count in zip(card.classes, counts, strict=True) if not count]
+        empty = [f"'{name}'" for name, count in zip(card.classes, counts, strict=True) if not count]
         if empty:
             report.problems.append(
                 f"{len(empty)} of {len(card.classes)} classes have no training image: {_some(empty)}"
@@ -163,6 +165,10 @@ def parse_labels(texts: Sequence[str], num_classes: int, where: str, report: Rep
         )
         return None
     return np.array(labels, dtype=np.int64)
+
+
+def _verify(name: str) -> str:
+    return f"`noisybench data verify {shlex.quote(written_name(name))}`"
 
 
 def _some(names: list[str]) -> str:

@@ -106,8 +106,12 @@ def _leave_out_beside(root: Path, below: str, read: set[str], report: Report) ->
 
 
 def _leave_out_below(root: Path, folder: str, reason: str, report: Report) -> None:
-    """Leave out every file below a folder; links to folders are not followed."""
-    for place, _, files in os.walk(root / folder):
+    """Leave out every file below a folder; a link to a folder is one of them, and not followed."""
+    if os.path.islink(root / folder):
+        report.leave_out(reason, folder)
+        return
+    for place, folders, files in os.walk(root / folder):
         below = posixpath.join(folder, os.path.relpath(place, root / folder))
-        for name in sorted(files):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in sorted([*files, *links]):
             report.leave_out(reason, posixpath.normpath(posixpath.join(below, name)))
