@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -27,6 +28,13 @@ class FinishedRun:
     method: Method
     data: RunData
     on_device: Streams
+
+    def checked_labels(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """True and shipped labels (int64) of the images that the user has checked; None if there are none."""
+        if self.config.clean_labels is None:
+            return None
+        rows = np.flatnonzero(self.data.known >= 0)
+        return self.data.known[rows], self.data.noise.noisy[rows]
 
     @torch.no_grad()
     def predict_train_set(self) -> torch.Tensor:

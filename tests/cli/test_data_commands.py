@@ -164,6 +164,27 @@ def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path, 
     assert "anchor points: the true matrix is not known" in out and "mean absolute error" not in out
 
 
+def test_estimates_on_own_images_use_the_checked_labels(cli, tmp_path):
+    """A network that has learned its labels by heart: what it predicts shows no noise where 40 % are wrong."""
+    root, checked, _ = trees.photos(tmp_path / "photos", per_class=60, wrong=0.4, checked=30)
+    rows = [line.split(",") for line in checked.read_text().split()[1:]]
+    wrong = sum(path.split("/")[0] != label for path, label in rows)
+    assert len(rows) == 120 and 35 < wrong < 61
+    sizes = ("--epochs", "40", "--set", "optimizer.lr=0.05", "--set", "augment.horizontal_flip=false")
+    code, _, err, _ = run(cli, tmp_path, "--dataset", f"imagefolder:{root}", "--clean-labels", checked, *sizes)
+    assert code == 0, err
+    code, out, err = cli("noise", "estimate", tmp_path / "run", "--png", tmp_path / "maps")
+    assert code == 0, err
+    assert f"checked labels: noise rate {100 * wrong / 120:.1f} % ({wrong} of 120 checked images carry another" in out
+    table = out[out.index("checked labels (row: true class") :].splitlines()
+    row = next(line for line in table if "class2" in line and "│" in line and "class1" not in line)
+    given = [path.split("/")[0] for path, label in rows if label == "class2"]
+    expected = [f"{given.count(f'class{number}') / len(given):.3f}" for number in range(4)]
+    assert [cell.strip() for cell in row.split("│")[2:6]] == expected
+    assert "confident joint: noise rate " in out and "which the checked labels contradict: rely on those" in out
+    assert (tmp_path / "maps" / "checked-labels.png").is_file()
+
+
 def test_pixels_that_are_streamed_give_the_same_noise(cifar_like, small_cifar10):
     from noisybench.spec.config import RunConfig
     from noisybench.train.prepare import draw_noise, official_parts
