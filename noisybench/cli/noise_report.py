@@ -30,6 +30,10 @@ def print_summary(artifact: NoiseArtifact, source: str) -> None:
     wrong = int(np.sum(artifact.clean != artifact.noisy))
     _say(f"{source}: {artifact.kind} noise over {len(artifact.clean)} images, {artifact.num_classes} classes")
     _say(f"rule: {artifact.rule}")
+    if artifact.kind == "none":
+        _say(f"rate: no noise was added; which of the labels were wrong before is not known here; seed {artifact.seed}")
+        _say(f"sha256 {artifact.sha256}")
+        return
     _say(
         f"rate: requested {artifact.requested_rate:.4f}, achieved {artifact.achieved_rate:.4f} ({wrong} wrong labels); "
         f"seed {artifact.seed}"
@@ -40,6 +44,8 @@ def print_summary(artifact: NoiseArtifact, source: str) -> None:
 def print_noise(artifact: NoiseArtifact, source: str) -> None:
     """A noise artifact in full: summary, rate of each class, transition matrix, largest confusions."""
     print_summary(artifact, source)
+    if artifact.kind == "none":
+        return
     names = class_names(artifact)
     rates = Table(title="wrong labels by class")
     for column in ("class", "images", "wrong", "rate"):

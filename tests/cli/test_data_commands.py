@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 import trees
+from odd_images import bomb
 from PIL import Image
 
 SMALL = ("--image-size", "16", "--model", "noisybench_mlp", "--set", "pretrained=false", "--batch-size", "16")
@@ -111,6 +115,22 @@ def test_verify_lists_everything_that_is_wrong(cli, tmp_path, small_set):
     assert code == 2 and "noisy_label_kv.txt is missing" in out and "where to get it" in out
 
 
+def test_what_pillow_warns_of_is_said_once_and_by_us(tmp_path):
+    """In a process of its own: pytest sets the filters of warnings aside."""
+    for row in range(12):
+        trees.photo(tmp_path / "photos" / "ab"[row % 2] / f"{row}.png", row % 2, row)
+    damaged = io.BytesIO()
+    Image.new("L", (8, 8), 77).save(damaged, "JPEG", exif=b"Exif\0\0MM\0*\0\0\xff\xff")
+    (tmp_path / "photos" / "a" / "exif.jpg").write_bytes(damaged.getvalue())
+    command = [sys.executable, "-m", "noisybench", "data", "verify", f"imagefolder:{tmp_path / 'photos'}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "all images decode" in done.stdout
+    (tmp_path / "photos" / "b" / "bomb.png").write_bytes(bomb(11500, 11500, rows=1))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "b/bomb.png is 11500×11500 pixels, more than 67,108,864, the most that are decoded" in done.stdout
+
+
 def test_info_counts_classes_and_writes_a_sheet(cli, tmp_path, small_set):
     root = trees.animal10n(tmp_path / "animals")
     sheet = tmp_path / "sheet.png"
@@ -159,6 +179,9 @@ def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path, 
     code, _, err, record = run(cli, tmp_path, "--dataset", name, "--data-path", root, *sizes)
     assert code == 0, err
     assert record["noise"]["kind"] == "none" and record["noise"]["achieved_rate"] is None
+    code, out, err = cli("noise", "show", tmp_path / "run" / "noise.npz")
+    assert code == 0 and "no noise was added; which of the labels were wrong before is not known here" in out
+    assert "wrong labels" not in out and "transition matrix" not in out
     code, out, err = cli("noise", "estimate", tmp_path / "run")
     assert code == 0, err
     assert "anchor points: the true matrix is not known" in out and "mean absolute error" not in out

@@ -125,13 +125,19 @@ def test_a_file_replaced_in_place_with_its_old_time_is_seen(folder, load):
     assert load(folder).fingerprint() == before.fingerprint()
 
 
-def test_the_key_of_kept_pixels_names_the_rules_of_decoding(folder, load, monkeypatch):
+def test_pixels_kept_under_other_rules_of_decoding_are_not_used(folder, load, monkeypatch):
     load(folder)
+    card = registry.dataset_card("small-cifar10")
+    decoded = []
+    original = Preprocess.__call__
+    monkeypatch.setattr(Preprocess, "__call__", lambda self, cell: decoded.append(cell) or original(self, cell))
+    load(folder)
+    assert not decoded  # all pixels were kept
+    keys = {pixels.cache_key for pixels, _ in open_hub(card, folder, Preprocess.of(card, None))}
     monkeypatch.setattr("noisybench.data.hub.RULES", 10**6)
-    card, seen = registry.dataset_card("small-cifar10"), []
-    monkeypatch.setattr("noisybench.data.pixels.StreamedPixels.load", lambda self: seen.append(self) or self.chunks)
-    parts = open_hub(card, folder, Preprocess.of(card, None))
-    assert all("rules1000000" in pixels.cache_key for pixels, _ in parts)
+    load(folder)
+    assert len(decoded) == 30
+    assert not keys & {pixels.cache_key for pixels, _ in open_hub(card, folder, Preprocess.of(card, None))}
 
 
 def test_paths_in_cells_are_not_followed(folder, load, tmp_path):

@@ -17,6 +17,7 @@ from noisybench.core.errors import UserError
 from noisybench.data import contents, load_dataset, open_limited
 from noisybench.spec import registry
 from noisybench.spec.checked_labels import read_checked
+from noisybench.spec.config import RunConfig
 from noisybench.spec.user_images import class_order, own_train_size
 
 
@@ -563,6 +564,17 @@ def test_held_out_parts_of_checked_images_shrink_with_the_limit(tmp_path, cli):
     code, out, err = cli("run", "--dataset", name, *options, "--epochs", "1", "--output", tmp_path / "run")
     assert code == 0, err
     assert "64 noisy train, 16 clean meta, 0 noisy and 4 clean validation, 32 test images" in out
+
+
+def test_they_shrink_where_the_card_knows_the_size(tmp_path):
+    """A tenth of ANIMAL-10N's 50,000 leaves a tenth of 40 checked images."""
+    (tmp_path / "checked.csv").write_text("path,label\n" + "".join(f"training/{row}.jpg,cat\n" for row in range(40)))
+    given = {"dataset": "animal10n", "clean_labels": tmp_path / "checked.csv", "noisy_val_size": 0}
+    whole, tenth = RunConfig(**given), RunConfig(**given, limit_train=5000)
+    assert (whole.meta_size, whole.clean_val_size) == (32, 8)
+    assert (tenth.meta_size, tenth.clean_val_size) == (4, 0)
+    assert RunConfig(**tenth.model_dump()) == tenth
+    assert RunConfig(**given, limit_train=5000, meta_size=3).meta_size == 3  # what is given stays
 
 
 def test_a_limit_keeps_the_share_of_checked_images(tmp_path):
