@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import io
+import logging
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,23 @@ _one_large_image = threading.Lock()
 
 # What Pillow warns of is refused here with a line of its own, or does no harm (a damaged EXIF block).
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # without any, its errors go to standard error
+
+
+def _quiet_libtiff() -> None:
+    """Tell Pillow's libtiff to print nothing: what is wrong with a file is raised, and said by us in one line."""
+    if sys.platform != "linux":  # where libraries in use are found elsewhere is not known here; lines may be printed
+        return
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        found = {line.split(maxsplit=5)[-1].strip() for line in maps if "libtiff" in line}
+    for file in found:
+        set_handler = ctypes.CDLL(file).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+with suppress(OSError, AttributeError):
+    _quiet_libtiff()
 
 # EXIF orientation: what turns the stored picture upright.
 UPRIGHT = {

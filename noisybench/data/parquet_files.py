@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from noisybench.core.errors import UserError, one_line
+from noisybench.core.file_names import printable
 from noisybench.core.files import file_sha256
 from noisybench.data.cache import cache_folder, write_cached
 
@@ -91,11 +92,11 @@ def read_table(files: Sequence[Path], columns: Sequence[str], where: str):
 def _schema(file: Path, columns: Sequence[str], where: str) -> pa.Schema:
     try:
         schema = pa.parquet.ParquetFile(file).schema_arrow
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # a damaged file raises more than Arrow's own errors
         raise UserError(f"{file}: not a readable Parquet file: {one_line(error)[:200]}") from error
     for column in columns:
         if column not in schema.names:
-            raise UserError(f"{where}: no column {column!r}; found {', '.join(schema.names)}")
+            raise UserError(f"{where}: no column {column!r}; found {printable(', '.join(schema.names))}")
     return pa.schema([schema.field(column) for column in columns], schema.metadata)
 
 
@@ -139,5 +140,7 @@ def _batches(file: Path, schema: pa.Schema):
             if taken > most:
                 raise UserError(f"{file}: unpacks to more than {most:,} bytes, which no table of images does")
             yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
-    except (pa.ArrowException, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # as above
         raise UserError(f"{file}: not a readable Parquet file: {one_line(error)[:200]}") from error

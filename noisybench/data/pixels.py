@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -136,15 +137,15 @@ class HubColumn:
     def __init__(self, part, column: str):
         import datasets
 
-        self._part = part.cast_column(column, datasets.Image(decode=False))
+        self._part = part.cast_column(column, datasets.Image(decode=False)).with_format("arrow")
         self._column = column
 
     def __len__(self) -> int:
         return len(self._part)
 
     def read(self, rows: np.ndarray) -> list[bytes | None]:
-        cells = self._part[np.asarray(rows).tolist()][self._column]
-        return [cell and cell["bytes"] for cell in cells]
+        cells = self._part[np.asarray(rows).tolist()].column(self._column)
+        return [found for chunk in cells.chunks for found in pc.struct_field(chunk, "bytes").to_pylist()]
 
     def describe(self, row: int) -> str:
         return f"the image of row {row}"

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from noisybench.core.errors import UserError, one_line
+from noisybench.core.file_names import printable
 
 
 def read_rows(file: Path, source: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -22,7 +23,7 @@ def read_rows(file: Path, source: str) -> tuple[list[str], list[dict[str, str]]]
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, restval="", skipinitialspace=True)
-            columns = [(name or "").strip() for name in reader.fieldnames or []]
+            columns = [printable((name or "").strip()) for name in reader.fieldnames or []]
             reader.fieldnames = columns
             rows = []
             for row in reader:

@@ -151,6 +151,25 @@ def test_paths_in_cells_are_not_followed(folder, load, tmp_path):
     refused(load, folder, r"row 9 holds no bytes of an image \(paths are not followed\) \(1 of 20 images is bad\)")
 
 
+def test_a_path_that_is_no_utf8_does_no_harm(folder, load):
+    expected = load(folder).fingerprint()
+    file = folder / "train-00000-of-00002.parquet"
+    table = pyarrow.parquet.read_table(file)
+    paths = pa.array([b"caf\xe9"] * 10).view(pa.string())
+    content = pa.array([cell["bytes"] for cell in table["img"].to_pylist()], pa.binary())
+    cells = pa.StructArray.from_arrays([content, paths], names=["bytes", "path"])
+    pyarrow.parquet.write_table(table.set_column(0, table.schema.field("img"), cells), file)
+    assert load(folder).fingerprint() == expected
+
+
+def test_a_cell_without_an_image_is_named(folder, load):
+    file = folder / "train-00000-of-00002.parquet"
+    table = pyarrow.parquet.read_table(file)
+    cells = pa.array([*table["img"].to_pylist()[:9], None], table["img"].type)
+    pyarrow.parquet.write_table(table.set_column(0, table.schema.field("img"), cells), file)
+    refused(load, folder, "row 9 holds no bytes of an image")
+
+
 def test_a_column_of_paths_is_refused(folder, load, tmp_path):
     secret = tmp_path / "secret.png"
     secret.write_bytes(png(7))

@@ -163,6 +163,7 @@ ODD_TABLES = {
     "UTF-16": ("path,label\na,b\n".encode("utf-16"), "not in UTF-8"),
     "semicolons": (b"path;label\na;b\n", "no column 'path'; found path;label; expected .* separated by commas"),
     "a comma in a name": (b"path,label\na,b.png,cat\n", "line 2 has 3 cells and the header 2: put text that holds a"),
+    "a line break in a column's name": (b'path,"la\nbel"\na,b\n', r"no column 'label'; found path, la\\nbel; expected"),
     "a short row": (b"path,label\na.png\n", "line 2 has no path or no label"),
     "NUL": (b"path,label\na\0.png,cat\n", "line contains NUL|no image|classes found"),
     "nothing": (b"", "no column 'path'; found none"),
