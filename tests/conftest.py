@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import plugins
 import pytest
+import small_sets
 from trees import write_image_parquet
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests run one process per core
@@ -71,6 +73,27 @@ def plugin(tmp_path, monkeypatch) -> Callable:
             del sys.modules[name]
     monkeypatch.undo()
     registry.forget()
+
+
+@pytest.fixture
+def small_set(tmp_path_factory, monkeypatch):
+    """``small_set("clothing1m", root)`` -> the name of a card that promises what the stand-in at ``root`` holds.
+
+    Child processes see it too.
+    """
+    folder = tmp_path_factory.mktemp("cards")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    yield functools.partial(small_sets.register, folder)
+    sys.modules.pop(small_sets.PACKAGE, None)
+    monkeypatch.undo()
+    small_sets.forget()
+
+
+@pytest.fixture
+def small_cifar10(small_set) -> str:
+    """The name of the card that promises what ``cifar_like`` holds."""
+    return small_set("cifar10")
 
 
 @pytest.fixture(scope="session")

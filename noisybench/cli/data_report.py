@@ -10,48 +10,39 @@ from rich.table import Table
 
 from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
+from noisybench.core.file_names import shown_name
 from noisybench.core.files import replace_file
 from noisybench.data.cifar_archives import find_batches
 from noisybench.data.contact_sheet import contact_sheet
 from noisybench.data.datasets import BUILT_IN, Dataset, open_dataset, order_fingerprint
 from noisybench.data.decode import Preprocess
+from noisybench.data.duplicates import pictures_in_both, without_copies
 from noisybench.data.image_files import dataset_root, read_listing
 from noisybench.data.listing import Report
-from noisybench.data.pixels import StreamedPixels
 from noisybench.spec import registry
 from noisybench.spec.cards import DatasetCard
+from noisybench.spec.user_images import is_own
 
-SHOWN = 20  # lines of images that do not decode
+SHOWN = 20  # names of one kind
 
 
 def verify(name: str, data_path: Path | None) -> bool:
-    """Print what is there and what is wrong with it; whether all is well. Decodes every image."""
+    """Print what is there, what is wrong with it and what is left out; whether all is well. Decodes every image."""
     card = registry.dataset_card(name)
     report = Report()
-    parts = {}
     if card.source in (*BUILT_IN, "hub"):
-        try:
-            dataset = open_dataset(card, data_path=data_path, image_size=None)
-            parts = {part: images.pixels for part, images in dataset.parts.items()}
-        except UserError as error:
-            report.problems.append(str(error))
+        sizes = _verify_table(card, data_path, report)
     else:
-        root = dataset_root(card, data_path)
-        listing = read_listing(card, root, None, report)
-        if listing is not None:
-            parts = {part: listing.pixels(part, Preprocess.of(card, None)) for part in listing.parts}
-    say(f"{card.name}: {card.title}")
-    sizes = {"train": card.train_size, "test": card.test_size, "clean": card.clean_size}
-    for part, pixels in parts.items():
-        expected = "" if sizes[part] in (None, len(pixels)) else f" ({sizes[part]:,} in the full dataset)"
-        say(f"  {part}: {len(pixels):,} images{expected}")
-        broken = pixels.broken() if isinstance(pixels, StreamedPixels) else []
-        # A missing file is counted among the problems of the listing already.
-        broken = [line for line in broken if not line.endswith("(no such file)")]
-        if broken:
-            report.problems.append(f"{len(broken)} of {len(pixels)} {part} images do not decode:")
-            report.problems += [f"  {line}" for line in broken[:SHOWN]]
-            report.problems += [f"  and {len(broken) - SHOWN} more"] * (len(broken) > SHOWN)
+        sizes = _verify_files(card, data_path, report)
+    say(f"{shown_name(card.name)}: {card.title}")
+    for part, size in sizes.items():
+        say(f"  {part}: {size:,} images")
+    for reason, files in report.left_out.items():
+        say(f"  left out, {reason}: {len(files):,}")
+        for file in files[:SHOWN]:
+            say(f"    {shown_name(file)}")
+        if len(files) > SHOWN:
+            say(f"    and {len(files) - SHOWN:,} more")
     for note in report.notes:
         say(f"  note: {note}")
     for problem in report.problems:
@@ -63,6 +54,49 @@ def verify(name: str, data_path: Path | None) -> bool:
     return not report.problems
 
 
+def _verify_table(card: DatasetCard, data_path: Path | None, report: Report) -> dict[str, int]:
+    """Images of each part of a dataset whose images are no files."""
+    try:
+        dataset = open_dataset(card, data_path=data_path, image_size=None)
+    except UserError as error:
+        report.problems.append(str(error))
+        return {}
+    hashes = {}
+    for part, images in dataset.parts.items():
+        found = images.pixels.examine()
+        _count_broken(part, [line for line in found if isinstance(line, str)], len(images), report)
+        hashes[part] = [None if isinstance(digest, str) else digest for digest in found]
+    report.notes += pictures_in_both(hashes)
+    return {part: len(images) for part, images in dataset.parts.items()}
+
+
+def _verify_files(card: DatasetCard, data_path: Path | None, report: Report) -> dict[str, int]:
+    """Images of each part of a dataset of files; of a user's own images those that are read."""
+    listing = read_listing(card, dataset_root(card, data_path), None, report)
+    if listing is None:
+        return {}
+    for part, lines in listing.look(Preprocess.of(card, None), fresh=True).items():
+        # A missing file is counted among the problems of the listing already.
+        broken = [line for line in lines if not line.endswith("(no such file)")]
+        _count_broken(part, broken, len(listing.parts[part].names), report)
+    if is_own(card.name) and not report.problems:
+        listing = listing.take(without_copies(listing, listing.contents, report)).with_test()
+        listing.check(card, report)
+    elif not is_own(card.name):
+        found = {part: [picture.tobytes() for picture in kept.pictures] for part, kept in listing.contents.items()}
+        for part, kept in listing.contents.items():
+            found[part] = [None if row in kept.broken else picture for row, picture in enumerate(found[part])]
+        report.notes += pictures_in_both(found)
+    return {part: len(kept.names) for part, kept in listing.parts.items()}
+
+
+def _count_broken(part: str, lines: list[str], size: int, report: Report) -> None:
+    if lines:
+        report.problems.append(f"{len(lines)} of {size} {part} images do not decode:")
+        report.problems += [f"  {line}" for line in lines[:SHOWN]]
+        report.problems += [f"  and {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
+
+
 def info(name: str, data_path: Path | None, output: Path | None) -> None:
     """Print class counts and the order of the labels, and write the contact sheet.
 
@@ -71,7 +105,7 @@ def info(name: str, data_path: Path | None, output: Path | None) -> None:
     """
     card = registry.dataset_card(name)
     dataset = open_dataset(card, data_path=data_path, image_size=None)
-    table = Table(title=literal(f"{card.name}: images by label as shipped", "table.title"))
+    table = Table(title=literal(f"{shown_name(card.name)}: images by label as shipped", "table.title"))
     table.add_column("id", justify="right")
     table.add_column("class")
     counts = [np.bincount(part.labels, minlength=dataset.num_classes) for part in dataset.parts.values()]
@@ -85,6 +119,8 @@ def info(name: str, data_path: Path | None, output: Path | None) -> None:
     say(f"true labels known of {known:,} of {len(dataset.train):,} train images")
     say(f"decoded: {dataset.decoded_bytes() / 2**20:.0f} MiB of {card.image_size}×{card.image_size} pixels")
     say(_order(card, dataset, data_path))
+    for note in dataset.notes:
+        say(note)
     output = output or Path(re.sub(r"[^\w.-]+", "-", name) + "-sheet.png")
     try:
         with replace_file(output) as temporary:

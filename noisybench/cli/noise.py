@@ -174,4 +174,4 @@ def estimate(
 
     finished = load_run(run, data_path)
     probabilities = finished.predict_train_set().double().cpu().numpy()
-    print_estimates(finished.data, probabilities, png)
+    print_estimates(finished.data, probabilities, png, finished.checked_labels())

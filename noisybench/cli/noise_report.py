@@ -11,8 +11,8 @@ from rich.table import Table
 from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
 from noisybench.core.names import shown_name
-from noisybench.noise.artifact import NoiseArtifact
-from noisybench.noise.estimate import ESTIMATORS
+from noisybench.noise.artifact import NoiseArtifact, transition_matrix
+from noisybench.noise.estimate import ESTIMATORS, noise_rate, wilson_interval
 from noisybench.noise.heat_map import heat_map
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 from dataclasses import dataclass
 
+# A network that learned its labels by heart predicts them, and so finds no noise.
+NOT_AS_CHECKED = ", which the checked labels contradict: rely on those"
 LARGEST_TABLE = 20  # classes; a wider matrix is unreadable as text
 
 
@@ -30,6 +32,10 @@ def print_summary(artifact: NoiseArtifact, source: str) -> None:
         f"{source}: {shown_name(artifact.kind)} noise over {len(artifact.clean)} images, {artifact.num_classes} classes"
     )
     say(f"rule: {artifact.rule}")
+    if artifact.kind == "none":
+        say(f"rate: no noise was added; which of the labels were wrong before is not known here; seed {artifact.seed}")
+        say(f"sha256 {artifact.sha256}")
+        return
     say(
         f"rate: requested {artifact.requested_rate:.4f}, achieved {artifact.achieved_rate:.4f} ({wrong} wrong labels); "
         f"seed {artifact.seed}"
@@ -40,6 +46,8 @@ def print_summary(artifact: NoiseArtifact, source: str) -> None:
 def print_noise(artifact: NoiseArtifact, source: str) -> None:
     """A noise artifact in full: summary, rate of each class, transition matrix, largest confusions."""
     print_summary(artifact, source)
+    if artifact.kind == "none":
+        return
     names = class_names(artifact)
     rates = Table(title="wrong labels by class")
     for column in ("class", "images", "wrong", "rate"):
@@ -75,13 +83,19 @@ def print_matrix(title: str, matrix: np.ndarray, names: list[str]) -> None:
     console().print(table)
 
 
-def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) -> None:
+def print_estimates(
+    data: RunData,
+    probabilities: np.ndarray,
+    png: Path | None,
+    checked: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
     """Every estimate of the train set's transition matrix, with its mean absolute error where the truth is known.
 
     Args:
         data: the run's data.
         probabilities: n×C, predictions on the noisy train set.
         png: folder for heat maps; None draws none.
+        checked: true and shipped labels of the images that the user has checked, if there are any.
 
     Raises:
         UserError: the folder cannot be made.
@@ -91,6 +105,8 @@ def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) 
     true = data.train_transition_matrix()
     if true is not None:
         matrices = {"true": true, **matrices}
+    if checked is not None:
+        matrices = {"checked labels": transition_matrix(*checked, len(names)), **matrices}
     for name, matrix in matrices.items():
         print_matrix(f"{name} (row: true class, column: given label)", matrix, names)
     for name in ESTIMATORS:
@@ -98,6 +114,12 @@ def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) 
             say(f"{name}: the true matrix is not known (not all true labels are)")
         else:
             say(f"{name}: mean absolute error {np.abs(matrices[name] - true).mean():.4f} over all entries")
+    if checked is not None:
+        _say_checked(checked, names)
+        low, high = wilson_interval(int(np.sum(checked[0] != checked[1])), len(checked[0]))
+        for name in ESTIMATORS:
+            rate = noise_rate(matrices[name], probabilities)
+            say(f"{name}: noise rate {100 * rate:.1f} %{'' if low <= rate <= high else NOT_AS_CHECKED}")
     if png is not None:
         try:
             png.mkdir(parents=True, exist_ok=True)
@@ -105,6 +127,20 @@ def print_estimates(data: RunData, probabilities: np.ndarray, png: Path | None) 
             raise UserError(f"--png {png}: cannot be made ({error.strerror})") from error
         for name, matrix in matrices.items():
             heat_map(png / f"{name.replace(' ', '-')}.png", matrix, names, f"transition matrix: {name}")
+
+
+def _say_checked(checked: tuple[np.ndarray, np.ndarray], names: list[str]) -> None:
+    """The noise rate that the checked labels show, and the classes that they say nothing of."""
+    true, given = checked
+    wrong = int(np.sum(true != given))
+    low, high = wilson_interval(wrong, len(true))
+    say(
+        f"checked labels: noise rate {100 * wrong / len(true):.1f} % ({wrong} of {len(true)} checked images carry "
+        f"another label; 95 % interval {100 * low:.1f} to {100 * high:.1f} %, if they were drawn at random)"
+    )
+    without = [name for number, name in enumerate(names) if not np.any(true == number)]
+    if without:
+        say(f"checked labels: no image of {', '.join(without)} was checked; its row is taken to be without noise")
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 The binary version is plain bytes and is preferred where both are there. The python version is a set of pickles written
 by its authors, who publish nothing else that keeps this order beside the binary version; a pickle can run any code, so
-it is read by an unpickler that knows the few callables an array of bytes is made of and refuses every other name.
+it is read by :mod:`noisybench.data.plain_pickle`, which runs none.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
+import lzma
+import os
+import posixpath
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
+from noisybench.data.plain_pickle import read_plain_pickle
 from noisybench.spec.cards import DatasetCard
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
+LARGEST_FILE = 2**28  # bytes; CIFAR-100's train file has about 2**27
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,17 @@ def find_batches(card: DatasetCard, path: Path) -> tuple[_Layout, Callable[[str]
     """The archive that a path holds, with a function that reads a file of it; None if it holds none.
 
     The path may be the archive's folder, the folder around it, or a tar file.
+
+    Raises:
+        UserError: the tar file is damaged or cut off.
     """
-    for layout in LAYOUTS.get(card.name, ()):
-        if path.is_file() and tarfile.is_tarfile(path):
-            with tarfile.open(path) as archive:
-                members = {member.name: member for member in archive.getmembers()}
-            if f"{layout.folder}/{layout.test[0]}" in members:
-                return layout, lambda name, layout=layout: _read_member(path, f"{layout.folder}/{name}")
+    layouts = LAYOUTS.get(card.name) or LAYOUTS.get(card.base or "", ())
+    members = _members(path) if layouts and os.path.isfile(path) else {}
+    for layout in layouts:
+        if any(name.startswith(f"{layout.folder}/") for name in members):
+            return layout, lambda name, layout=layout: _member(members, path, f"{layout.folder}/{name}")
         for folder in (path, path / layout.folder):
-            if (folder / layout.test[0]).is_file() and not (folder / layout.test[0]).is_dir():
+            if any(os.path.isfile(folder / name) for name in (*layout.train, *layout.test)):
                 return layout, lambda name, folder=folder: _read_file(folder / name)
     return None
 
@@ -105,54 +111,52 @@ def _binary(content: bytes, layout: _Layout, name: str) -> tuple[np.ndarray, np.
 
 def _python(content: bytes, layout: _Layout, name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = batch[b"data"], np.asarray(batch[layout.label_key], dtype=np.int64)
+        batch = read_plain_pickle(content)
+        pixels, labels = batch[b"data"], batch[layout.label_key]
+        if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
+            raise ValueError("the labels are no list of whole numbers")
+        labels = np.array(labels, dtype=np.int64)
         if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS):
             raise ValueError(f"data of shape {pixels.shape} and type {pixels.dtype}")
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise UserError(f"{layout.folder}/{name}: not a CIFAR batch ({' '.join(str(error).split())[:150]})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(f"{layout.folder}/{name}: not a CIFAR batch ({one_line(error)[:150]})") from error
     return pixels, labels
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads pickles of dicts, lists, strings, numbers and NumPy arrays, and nothing else."""
-
-    def find_class(self, module: str, name: str):
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _reconstruct
-        if module == "numpy" and name == "ndarray":
-            return np.ndarray
-        if module == "numpy" and name == "dtype":
-            return np.dtype
-        if module == "_codecs" and name == "encode":
-            return _encode
-        raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which CIFAR's do not need")
-
-
-def _reconstruct(kind: type, shape: tuple[int, ...], code: bytes) -> np.ndarray:
-    """What NumPy's own function of this name does for plain arrays: an empty one, which its state then fills."""
-    if kind is not np.ndarray:
-        raise pickle.UnpicklingError("only plain arrays are read")
-    return np.ndarray.__new__(np.ndarray, shape, code)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """``_codecs.encode`` as Python 3 pickles bytes under protocol 2; no codec but latin-1 is needed."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r} is not needed")
-    return text.encode("latin-1")
 
 
 def _read_file(file: Path) -> bytes:
     try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{file}: {file.stat().st_size:,} bytes; no file of CIFAR's archives has so many")
         return file.read_bytes()
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{file}: cannot be read ({(error.strerror or str(error)).lower()})") from error
 
 
-def _read_member(archive: Path, name: str) -> bytes:
+def _members(archive: Path) -> dict[str, bytes]:
+    """The files of a tar file that belong to one of CIFAR's archives, in one pass; none if it is no tar file."""
+    wanted = {
+        f"{layout.folder}/{name}"
+        for layouts in LAYOUTS.values()
+        for layout in layouts
+        for name in (*layout.train, *layout.test)
+    }
+    found: dict[str, bytes] = {}
     try:
+        if not tarfile.is_tarfile(archive):
+            return {}
         with tarfile.open(archive) as opened:
-            return opened.extractfile(name).read()
-    except (KeyError, OSError, tarfile.TarError) as error:
-        raise UserError(f"{archive}: {name} cannot be read ({error})") from error
+            for member in opened:
+                name = posixpath.normpath(member.name)
+                if name in wanted and member.isreg():
+                    if member.size > LARGEST_FILE:
+                        raise UserError(f"{archive}: {name} has {member.size:,} bytes; no file of CIFAR's has so many")
+                    found[name] = opened.extractfile(member).read()
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{archive}: damaged or cut off ({one_line(error)}); get it again") from error
+    return found
+
+
+def _member(members: dict[str, bytes], archive: Path, name: str) -> bytes:
+    if name not in members:
+        raise UserError(f"{archive}: {name} is missing")
+    return members[name]

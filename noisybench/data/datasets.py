@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from noisybench.core.shares import limited_rows, stratified_draw
 from noisybench.data.cifar_archives import find_batches, read_batches
 from noisybench.data.decode import Preprocess, resized
 from noisybench.data.hub import check_once, load_resident, open_hub
-from noisybench.data.image_files import open_files
+from noisybench.data.image_files import OpenListing, look_at_files, open_files
 from noisybench.data.pixels import PixelSource, ResidentPixels, StreamedPixels
+from noisybench.data.promises import broken_promises
 from noisybench.data.synthetic import synthetic_images
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
@@ -57,7 +59,8 @@ class Dataset:
         train, test: with the labels the dataset ships.
         clean: images of its own clean part, where it has one.
         known: N int64, true labels of the train part, −1 where nobody knows; None if the shipped labels are right.
-        source_hash: names the content where that is not the hash of the pixels (see ``Listing.fingerprint``).
+        source_hash: names the content where that is not the hash of the pixels (see ``OpenListing.fingerprint``).
+        notes: lines that a run should say: what the files were found to lack, and how many are left out.
     """
 
     card: DatasetCard
@@ -66,6 +69,7 @@ class Dataset:
     clean: Images | None = None
     known: np.ndarray | None = None
     source_hash: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -125,52 +129,114 @@ def load_dataset(
         card: which dataset.
         data_path: a local folder to read instead of the Hub; refused by datasets that need none.
         image_size: side of the images in pixels; None keeps the dataset's own size.
-        limit_train: keep only so many training images, stratified by class. The draw has a fixed key: everybody
-            who asks for n images gets the same ones.
+        limit_train: keep only so many training images, stratified by class; of checked images the same share. The draw
+            has a fixed key: everybody who asks for n images gets the same ones.
         checked: a user's checked labels; they replace what the dataset itself knows of true labels.
         budget_mb: MiB of decoded pixels to keep in memory; larger sets are streamed.
 
     Raises:
         UserError: the data is missing, unreadable or not what the card says; every image has been decoded by then.
     """
-    dataset = open_dataset(card, data_path=data_path, image_size=image_size, checked=checked)
-    if limit_train is not None:
-        dataset = _limited(dataset, limit_train)
+    opened = open_limited(
+        card, data_path=data_path, image_size=image_size, limit_train=limit_train, checked=checked, fits=None
+    )
+    return loaded(opened, budget_mb)
+
+
+def open_limited(
+    card: DatasetCard,
+    *,
+    data_path: Path | None,
+    image_size: int | None,
+    limit_train: int | None,
+    checked: CheckedLabels | None,
+    fits: Callable[[Dataset], object] | None,
+) -> Dataset:
+    """The same with images still encoded, where they come from files or tables.
+
+    Args:
+        fits: is given the dataset with its labels before any image is decoded; raises if it is too small for what is
+            to be done with it.
+    """
+
+    def limited(dataset: Dataset) -> Dataset:
+        return dataset if limit_train is None else _limited(dataset, limit_train, checked)
+
+    def check(dataset: Dataset) -> None:
+        part = limited(dataset)
+        if fits is not None:
+            _check_fit(fits, part, dataset, limit_train)
+
+    return limited(open_dataset(card, data_path=data_path, image_size=image_size, checked=checked, fits=check))
+
+
+def loaded(dataset: Dataset, budget_mb: int) -> Dataset:
+    """Decode a dataset into memory where it fits the budget; else make sure that all of it decodes.
+
+    Raises:
+        UserError: some images cannot be decoded.
+    """
     if dataset.resident:
         return dataset
     if dataset.decoded_bytes() <= budget_mb * 2**20:
         parts = {name: Images(_resident(part.pixels), part.labels) for name, part in dataset.parts.items()}
         return replace(dataset, **parts)
-    for name, part in dataset.parts.items():
-        check_once(part.pixels, f"{dataset.source_hash or part.pixels.cache_key}-{name}")
+    if dataset.source_hash is None:  # else its files have been looked at
+        for name, part in dataset.parts.items():
+            check_once(part.pixels, f"{part.pixels.cache_key}-{name}")
     return dataset
 
 
 def open_dataset(
-    card: DatasetCard, *, data_path: Path | None, image_size: int | None, checked: CheckedLabels | None = None
+    card: DatasetCard,
+    *,
+    data_path: Path | None,
+    image_size: int | None,
+    checked: CheckedLabels | None = None,
+    fits: Callable[[Dataset], object] | None = None,
 ) -> Dataset:
-    """The same with images still encoded, where they come from files or tables."""
+    """The whole dataset, with images still encoded where they come from files or tables. See :func:`open_limited`."""
     if checked is not None and card.labels == "clean":
         raise UserError(f"--clean-labels {checked.file}: the labels of {card.name} are clean; leave it out")
     preprocess = Preprocess.of(card, image_size)
+    if card.source not in (*BUILT_IN, "hub"):
+        return _of_files(card, data_path, checked, preprocess, fits)
     if card.source in BUILT_IN:
         if data_path is not None:
             raise UserError(f"--data-path {data_path}: dataset {card.name!r} is built in and reads no folder")
-        return _sized(card, _digits() if card.source == "digits" else synthetic_images(card), preprocess.side)
-    if card.source != "hub":
-        listing = open_files(card, data_path, checked)
-        parts = {name: Images(listing.pixels(name, preprocess), part.labels) for name, part in listing.parts.items()}
-        known = listing.parts["train"].truth
-        if checked is not None:
-            names = listing.parts["train"].names
-            known = checked.truth(len(names), names, listing.root, card.classes)
-            parts.pop("clean", None)
-        return Dataset(card, **parts, known=known, source_hash=listing.fingerprint())
-    archive = find_batches(card, data_path) if data_path is not None else None
-    if archive is not None:
-        return _sized(card, read_batches(*archive, card), preprocess.side)
-    train, test = open_hub(card, data_path, preprocess)
-    return Dataset(card, Images(*train), Images(*test))
+        dataset = _sized(card, _digits() if card.source == "digits" else synthetic_images(card), preprocess.side)
+    elif (archive := find_batches(card, data_path) if data_path is not None else None) is not None:
+        dataset = _sized(card, read_batches(*archive, card), preprocess.side)
+    else:
+        train, test = open_hub(card, data_path, preprocess)
+        dataset = Dataset(card, Images(*train), Images(*test))
+    if checked is not None:
+        dataset = replace(dataset, known=checked.truth(len(dataset.train), None, None, card))
+    broken = broken_promises(card, {name: len(part) for name, part in dataset.parts.items()})
+    if broken:
+        raise UserError(f"{f'--data-path {data_path}' if data_path else card.name}: {broken[0]}")
+    if fits is not None:
+        fits(dataset)
+    return dataset
+
+
+def _of_files(
+    card: DatasetCard,
+    data_path: Path | None,
+    checked: CheckedLabels | None,
+    preprocess: Preprocess,
+    fits: Callable[[Dataset], object] | None,
+) -> Dataset:
+    listing, report = open_files(card, data_path, checked)
+
+    def dataset(found: OpenListing, **known) -> Dataset:
+        parts = {name: Images(found.pixels(name, preprocess), part.labels) for name, part in found.parts.items()}
+        return Dataset(card, **parts, known=found.parts["train"].truth, **known)
+
+    if fits is not None:
+        fits(dataset(listing.with_test()))
+    found = look_at_files(listing, card, preprocess, report)
+    return dataset(found, source_hash=found.fingerprint(), notes=report.told(card.name))
 
 
 def _sized(card: DatasetCard, parts, side: int) -> Dataset:
@@ -185,13 +251,41 @@ def _resident(pixels: PixelSource) -> PixelSource:
     return load_resident(pixels) if isinstance(pixels, StreamedPixels) else pixels
 
 
-def _limited(dataset: Dataset, limit: int) -> Dataset:
+def _limited(dataset: Dataset, limit: int, checked: CheckedLabels | None) -> Dataset:
     train = dataset.train
     if limit > len(train):
         raise UserError(f"--limit-train {limit}: {dataset.card.name} has {len(train)} training images")
-    rows = limited_rows(train.labels, limit)
+    if checked is None:
+        rows = limited_rows(train.labels, limit)
+    else:
+        rows = _limited_checked(train.labels, dataset.known >= 0, limit)
     known = None if dataset.known is None else dataset.known[rows]
     return replace(dataset, train=train.take(rows), known=known)
+
+
+def _limited_checked(labels: np.ndarray, checked: np.ndarray, limit: int) -> np.ndarray:
+    """Rows (int64, sorted) of ``limit`` images, of which the same share is checked as of all."""
+    rows = np.flatnonzero(checked), np.flatnonzero(~checked)
+    kept = -(-len(rows[0]) * limit // len(labels))  # never less than the share that the held-out parts shrink by
+    drawn = [
+        part[stratified_draw(labels[part], size, rng.generator(0, "limit-train", name, limit))]
+        for part, size, name in zip(rows, (kept, limit - kept), ("checked", "unchecked"), strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def _check_fit(fits: Callable[[Dataset], object], part: Dataset, whole: Dataset, limit: int | None) -> None:
+    """Ask ``fits`` of the dataset, and where only the limit is too small say that."""
+    try:
+        fits(part)
+    except UserError as error:
+        if limit is not None:
+            try:
+                fits(whole)
+            except UserError:
+                raise error from None
+            raise UserError(f"--limit-train {limit} leaves too few images for the held-out parts: {error}") from error
+        raise
 
 
 def _digits():

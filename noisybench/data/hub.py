@@ -1,7 +1,7 @@
-"""Datasets in the Hub's form: by name from the Hugging Face Hub, or from a local folder of Parquet or Arrow files.
+"""Datasets in the Hub's form: by name from the Hugging Face Hub, or from a local folder of Parquet files.
 
-Where the decoded set is resident it is decoded once; the uint8 tensor is kept in a cache file, keyed by the source's
-fingerprint and the preprocessing, and checked against its own hash when it is read.
+Where the decoded set is resident it is decoded once; the uint8 tensor is kept in a cache file, keyed by the content of
+the source's files, the decoding rules and the preprocessing, and checked against its own hash when it is read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from noisybench.core.errors import UserError
-from noisybench.core.files import replace_file, write_json
-from noisybench.data.decode import Preprocess
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.files import file_sha256, write_json
+from noisybench.data.cache import cache_folder, write_cached
+from noisybench.data.decode import RULES, Preprocess
+from noisybench.data.parquet_files import find_splits, read_table
 from noisybench.data.pixels import HubColumn, ResidentPixels, StreamedPixels, refuse_broken
 from noisybench.spec.cards import DatasetCard
 
-
-def cache_folder() -> Path:
-    """Where decoded images are kept: ``$NOISYBENCH_CACHE``, else ``~/.cache/noisybench``."""
-    return Path(os.environ.get("NOISYBENCH_CACHE") or Path.home() / ".cache" / "noisybench")
+SPLITS = ("train", "test")
+UNKNOWN_NAMES = 0.1  # share of a label column's class names that may be misspelt: the Hub's CIFAR-100 has one
 
 
 def open_hub(
@@ -37,75 +37,114 @@ def open_hub(
     Raises:
         UserError: the folder, a split or a column is missing or unreadable, or a label is out of range.
     """
-    splits = _open(card, data_path)
+    import datasets
+
+    datasets.disable_progress_bars()
     source = f"--data-path {data_path}" if data_path else f"dataset {card.name}"
+    splits = _by_name(card) if data_path is None else find_splits(_folder(card, data_path))
     parts = []
-    for name in ("train", "test"):
+    for name in SPLITS:
         if name not in splits:
             raise UserError(f"{source}: no {name!r} split; found {', '.join(sorted(splits)) or 'none'}")
-        part, where = splits[name], f"{source}, {name}"
-        for column in (card.image_column, card.label_column):
-            if column not in part.column_names:
-                raise UserError(f"{where}: no column {column!r}; found {', '.join(part.column_names)}")
-        key = f"{card.name}-{part._fingerprint}-{'-'.join(map(str, astuple(preprocess)))}"
-        pixels = StreamedPixels(HubColumn(part, card.image_column), preprocess, where, cache_key=key)
-        parts.append((pixels, _labels(part, card, where)))
+        where = f"{source}, {name}"
+        columns = (card.image_column, card.label_column)
+        if data_path is None:
+            part, content = splits[name], _content(splits[name])
+            for column in columns:
+                if column not in part.column_names:
+                    raise UserError(f"{where}: no column {column!r}; found {', '.join(part.column_names)}")
+        else:
+            part, content = read_table(splits[name], columns, where)
+        key = None
+        if content is not None:
+            key = f"{card.name}-{content}-rules{RULES}-{'-'.join(map(str, astuple(preprocess)))}"
+        labels = _labels(part, card, where)
+        try:
+            encoded = HubColumn(part, card.image_column)
+        except Exception as error:  # another kind of column; the library raises many kinds
+            raise UserError(f"{where}: column {card.image_column!r} holds no images ({_short(error)})") from error
+        parts.append((StreamedPixels(encoded, preprocess, where, cache_key=key), labels))
     return parts
 
 
+def _content(part) -> str | None:
+    """sha256 of the files that the Hub's client keeps a part in; None if there are none."""
+    files = [Path(kept["filename"]) for kept in part.cache_files]
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest() if files else None
+
+
 def _labels(part, card: DatasetCard, where: str) -> np.ndarray:
-    try:
-        labels = np.asarray(part[card.label_column], dtype=np.int64)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: column {card.label_column!r} holds no whole numbers ({_one_line(error)})") from error
+    import datasets
+    import pyarrow as pa
+
+    column = part.data.column(card.label_column)
+    where = f"{where}: column {card.label_column!r}"
+    if not pa.types.is_integer(column.type):
+        raise UserError(f"{where} holds {column.type}, not whole numbers: a label is a class id")
+    if column.null_count:
+        raise UserError(f"{where}: {column.null_count} of {len(column)} rows have no label")
+    feature = part.features[card.label_column]
+    if isinstance(feature, datasets.ClassLabel) and feature.names is not None:
+        _check_names(feature.names, card, where)
+    labels = column.to_numpy()
     wrong = np.flatnonzero((labels < 0) | (labels >= len(card.classes)))
     if len(wrong):
         raise UserError(
             f"{where}: row {wrong[0]} has label {labels[wrong[0]]}, outside 0..{len(card.classes) - 1} "
             f"({len(wrong)} such rows)"
         )
-    return labels
+    return labels.astype(np.int64)
 
 
-def _open(card: DatasetCard, data_path: Path | None):
+def _check_names(names: list[str], card: DatasetCard, where: str) -> None:
+    """Refuse a label column whose class names are others than the card's, or stand in another order.
+
+    Names are compared by their letters and digits, in which the Hub's differ from the cards' (``T - shirt / top``).
+    """
+    there, here = (["".join(filter(str.isalnum, name.casefold())) for name in of] for of in (names, card.classes))
+    if there == [str(number) for number in range(len(here))]:
+        return  # ids, not names
+    moved = [number for number, name in enumerate(there) if name in here and here[number : number + 1] != [name]]
+    if moved:
+        raise UserError(
+            f"{where}: its class names stand in another order than those of {card.name}: {names[moved[0]]!r} is class "
+            f"{moved[0]} there and {here.index(there[moved[0]])} here"
+        )
+    unknown = [name for name, letters in zip(names, there, strict=True) if letters not in here]
+    if len(names) != len(here) or len(unknown) > UNKNOWN_NAMES * len(here):
+        some = f", {unknown[0]!r} is none of them" if unknown else ""
+        raise UserError(f"{where}: it has {len(names)} classes, not the {len(here)} of {card.name}{some}")
+
+
+def _by_name(card: DatasetCard):
     import datasets
 
-    datasets.disable_progress_bars()
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a local folder needs no card
-    if data_path is None:
-        try:
-            return datasets.load_dataset(card.hub)
-        except Exception as error:  # the client raises many kinds: connection, missing, gated
-            raise UserError(
-                f"dataset {card.name!r} could not be loaded from the Hub ({card.hub}): {_one_line(error)}; "
-                f"give --data-path with a local copy (Parquet files with columns {card.image_column!r} and "
-                f"{card.label_column!r})"
-            ) from error
-    if not data_path.is_dir():
-        raise UserError(f"--data-path {data_path}: no such folder; give the folder that holds {card.name}'s files")
-    _check_parquet(data_path)
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
     try:
-        return datasets.load_dataset(str(data_path))
-    except Exception as error:  # as above; the folder's content decides which
+        return datasets.load_dataset(card.hub)
+    except Exception as error:  # the client raises many kinds: connection, missing, gated
         raise UserError(
-            f"--data-path {data_path}: no dataset can be read from it ({_one_line(error)}); expected Parquet files "
-            f"train-*.parquet and test-*.parquet with columns {card.image_column!r} and {card.label_column!r}"
+            f"dataset {card.name!r} could not be loaded from the Hub ({card.hub}): {_short(error)}; "
+            f"give --data-path with a local copy (Parquet files with columns {card.image_column!r} and "
+            f"{card.label_column!r})"
         ) from error
 
 
-def _check_parquet(folder: Path) -> None:
-    """Name the file that is no Parquet before the loader fails somewhere inside."""
-    import pyarrow.parquet
+def _folder(card: DatasetCard, data_path: Path) -> Path:
+    if os.path.isfile(data_path):
+        raise UserError(f"--data-path {data_path}: a file, and no archive of {card.name}; give the folder of its files")
+    if not os.path.isdir(data_path):
+        raise UserError(f"--data-path {data_path}: no such folder; give the folder that holds {card.name}'s files")
+    if not any(data_path.rglob("*.parquet")):
+        raise UserError(
+            f"--data-path {data_path}: no dataset can be read from it (it holds no Parquet file); expected "
+            f"train-*.parquet and test-*.parquet with columns {card.image_column!r} and {card.label_column!r}"
+        )
+    return data_path
 
-    for file in sorted(folder.rglob("*.parquet")):
-        try:
-            pyarrow.parquet.ParquetFile(file)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise UserError(f"{file}: not a readable Parquet file: {_one_line(error)}") from error
 
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _short(error: BaseException) -> str:
+    text = one_line(error)
     return text if len(text) <= 200 else text[:200] + "…"
 
 
@@ -123,14 +162,8 @@ def load_resident(pixels: StreamedPixels) -> ResidentPixels:
 
 
 def _write_cache(file: Path, pixels: torch.Tensor) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(file) as temporary:
-            save_file(
-                {"pixels": pixels}, temporary, metadata={"sha256": hashlib.sha256(pixels.numpy().data).hexdigest()}
-            )
-    except OSError:
-        return  # a cache that cannot be written costs the next run its decoding time, nothing else
+    metadata = {"sha256": hashlib.sha256(pixels.numpy().data).hexdigest()}
+    write_cached(file, lambda temporary: save_file({"pixels": pixels}, temporary, metadata=metadata))
 
 
 def _read_cache(file: Path) -> torch.Tensor | None:
@@ -149,8 +182,7 @@ def _read_cache(file: Path) -> torch.Tensor | None:
 def check_once(pixels: StreamedPixels, key: str) -> None:
     """Decode all images, unless that was done before for this content in this place.
 
-    The memory of it is a small file in the cache folder. A file changed later without a change of its size is found
-    when it is read for training.
+    The memory of it is a small file in the cache folder.
 
     Args:
         key: names the content.
@@ -163,8 +195,4 @@ def check_once(pixels: StreamedPixels, key: str) -> None:
     if marker.is_file():
         return
     refuse_broken(pixels.where, pixels.broken(), len(pixels))
-    try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        write_json(marker, {"images": len(pixels), "where": pixels.where})
-    except OSError:
-        return  # the next run decodes everything again, nothing else
+    write_cached(marker, lambda temporary: write_json(temporary, {"images": len(pixels), "where": pixels.where}))

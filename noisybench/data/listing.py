@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import posixpath
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.file_names import shown_name, written_name
+from noisybench.data.promises import broken_promises, promised_entries
 from noisybench.spec.cards import DatasetCard
-
-UNKNOWN = -1  # a true label nobody knows
+from noisybench.spec.class_labels import UNKNOWN
 
 
 @dataclass
@@ -42,10 +44,20 @@ class Part:
 
 @dataclass
 class Report:
-    """What was found on disk: problems stop a run, notes do not."""
+    """What was found on disk: problems stop a run, notes do not.
+
+    Attributes:
+        problems, notes: one line each.
+        left_out: names of files that are not read, by the reason.
+    """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, name: str) -> None:
+        """A file is not read."""
+        self.left_out.setdefault(reason, []).append(name)
 
     def refuse(self, where: str, name: str) -> None:
         """Raise the first problem, if there is one.
@@ -56,8 +68,20 @@ class Report:
         if not self.problems:
             return
         more = len(self.problems) - 1
-        rest = f" (and {more} more; see `noisybench data verify {name}`)" if more else ""
-        raise UserError(f"{where}: {self.problems[0]}{rest}")
+        rest = f" (and {more} more; see {_verify(name)})" if more else ""
+        left_out = f"; {self._counted()}" if self.left_out else ""
+        raise UserError(f"{where}: {self.problems[0]}{rest}{left_out}")
+
+    def told(self, name: str) -> tuple[str, ...]:
+        """What a run says of it: the notes, and how many files are left out."""
+        if not self.left_out:
+            return tuple(self.notes)
+        return (*self.notes, f"{self._counted()}; {_verify(name)} names them")
+
+    def _counted(self) -> str:
+        count = sum(map(len, self.left_out.values()))
+        reasons = ", ".join(f"{len(names):,} {reason}" for reason, names in self.left_out.items())
+        return f"{count:,} {'file is' if count == 1 else 'files are'} left out: {reasons}"
 
 
 @dataclass
@@ -66,50 +90,40 @@ class Listing:
 
     Attributes:
         root: the folder that names are relative to.
-        parts: ``"train"``, ``"test"`` and, where the dataset has its own clean images, ``"clean"``.
+        parts: ``"train"``, ``"test"`` and, where the dataset has its own clean images, ``"clean"``. A user's own
+            images may come without a test part; one is drawn then.
     """
 
     root: Path
     parts: dict[str, Part]
 
     def check(self, card: DatasetCard, report: Report) -> None:
-        """Find empty classes, missing image files and images that are in two parts."""
-        train = self.parts["train"]
-        counts = np.bincount(train.labels, minlength=len(card.classes))
-        empty = [f"{name!r}" for name, count in zip(card.classes, counts, strict=True) if not count]
+        """Find parts of another size than promised, empty classes, missing image files, images in two parts."""
+        report.problems += broken_promises(card, {name: len(part.names) for name, part in self.parts.items()})
+        counts = np.bincount(self.parts["train"].labels, minlength=len(card.classes))
+        empty = [f"'{name}'" for name, count in zip(card.classes, counts, strict=True) if not count]
         if empty:
             report.problems.append(
                 f"{len(empty)} of {len(card.classes)} classes have no training image: {_some(empty)}"
             )
-        if not self.parts["test"].names:
+        if "test" in self.parts and not self.parts["test"].names:
             report.problems.append("no test images")
         seen: dict[str, str] = {}
         for name, part in self.parts.items():
-            missing = [file for file in part.names if not (self.root / file).is_file()]
+            missing = [file for file in part.names if not os.path.isfile(self.root / file)]
             if missing:
                 report.problems.append(
-                    f"{len(missing)} of {len(part.names)} {name} images are missing, the first {missing[0]}"
+                    f"{len(missing)} of {len(part.names)} {name} images are missing, the first {shown_name(missing[0])}"
                 )
             twice = [file for file in part.names if seen.setdefault(file, name) != name]
             if twice:
                 report.problems.append(
-                    f"{len(twice)} images of the {name} part are in the {seen[twice[0]]} part too, the first {twice[0]}"
+                    f"{len(twice)} images of the {name} part are in the {seen[twice[0]]} part too, the first "
+                    f"{shown_name(twice[0])}"
                 )
-
-    def fingerprint(self) -> str:
-        """sha256 over the sorted lines ``part, name, size in bytes, label, true label`` (tab separated).
-
-        It names the files and their sizes and reads none: hashing the pixels of a million photographs would cost a
-        decode of them all at every start.
-        """
-        lines = []
-        for name, part in self.parts.items():
-            for file, label, truth in zip(part.names, part.labels.tolist(), part.truth.tolist(), strict=True):
-                lines.append(f"{name}\t{file}\t{os.path.getsize(self.root / file)}\t{label}\t{truth}\n")
-        digest = hashlib.sha256()
-        for line in sorted(lines):
-            digest.update(line.encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+            again = len(part.names) - len(set(part.names))
+            if again:
+                report.notes.append(f"{again} images of the {name} part are listed twice")
 
 
 def list_file(root: Path, card: DatasetCard, name: str, report: Report) -> list[str] | None:
@@ -117,18 +131,27 @@ def list_file(root: Path, card: DatasetCard, name: str, report: Report) -> list[
     expected = next(file for file in card.files if file.path == name)
     file = root / name
     try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError:
         count = "" if expected.entries is None else f", {expected.entries:,} entries expected"
         report.problems.append(f"{name} is missing ({expected.what}{count})")
         return None
     except (OSError, UnicodeDecodeError) as error:
-        report.problems.append(f"{name} cannot be read ({error})")
+        report.problems.append(f"{name} cannot be read ({one_line(error)})")
         return None
-    entries = len(lines) - expected.what.startswith("header")
-    if expected.entries not in (None, entries):
-        report.notes.append(f"{name}: {entries:,} entries, {expected.entries:,} in the full dataset")
+    report.problems += promised_entries(len(lines) - expected.what.startswith("header"), expected.entries, name)
     return lines
+
+
+def inside(names: Sequence[str], where: str, report: Report) -> list[str]:
+    """The names of a list without detours like ``./``; a problem if some lead out of the dataset's folder."""
+    plain = [posixpath.normpath(name) for name in names]
+    out = [name for name in plain if posixpath.isabs(name) or name.startswith("../")]
+    if out:
+        report.problems.append(
+            f"{where}: {len(out)} of {len(plain)} names lead out of the folder, the first {shown_name(out[0])}"
+        )
+    return plain
 
 
 def parse_labels(texts: Sequence[str], num_classes: int, where: str, report: Report) -> np.ndarray | None:
@@ -142,6 +165,10 @@ def parse_labels(texts: Sequence[str], num_classes: int, where: str, report: Rep
         )
         return None
     return np.array(labels, dtype=np.int64)
+
+
+def _verify(name: str) -> str:
+    return f"`noisybench data verify {shlex.quote(written_name(name))}`"
 
 
 def _some(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from noisybench.core.errors import UserError
+from noisybench.core.file_names import shown_name, written_name
 from noisybench.data.decode import Preprocess
 
 CHUNK = 256  # images decoded at a time where a whole set is
@@ -49,8 +52,15 @@ class PixelSource(ABC):
         return self
 
     def file(self, row: int) -> str | None:
-        """The name of the file behind a row, relative to the dataset's folder; None where images are no files."""
+        """The name of the file behind a row, relative to the dataset's folder; None where images are no files.
+
+        It is text that can be written anywhere: see :func:`~noisybench.core.file_names.written_name`.
+        """
         return None
+
+    def examine(self) -> list[bytes | str]:
+        """sha256 of each image's pixels, in order; for an image that cannot be decoded a line that says why."""
+        return [hashlib.sha256(image.numpy().data).digest() for pixels in self.chunks() for image in pixels.cpu()]
 
     def chunks(self) -> Iterator[Tensor]:
         """All images in order, some at a time."""
@@ -78,7 +88,7 @@ class ResidentPixels(PixelSource):
         return ResidentPixels(self.tensor.to(device), self._files)
 
     def file(self, row: int) -> str | None:
-        return None if self._files is None else os.fsdecode(self._files[row])
+        return None if self._files is None else written_name(self._files[row])
 
 
 class Encoded(Protocol):
@@ -88,8 +98,8 @@ class Encoded(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, rows: np.ndarray) -> Sequence[bytes | str]:
-        """Paths, or the bytes of image files."""
+    def read(self, rows: np.ndarray) -> Sequence[bytes | str | None]:
+        """Paths, or the bytes of image files; None where there are none."""
 
     def describe(self, row: int) -> str:
         """What to call the image of a row in a message."""
@@ -113,26 +123,29 @@ class ImageFiles:
         return [os.fsdecode(os.path.join(self._root, name)) for name in self.files[rows].tolist()]
 
     def describe(self, row: int) -> str:
-        return os.fsdecode(self.files[row])
+        return shown_name(self.files[row])
 
 
 class HubColumn:
-    """The image column of a Hugging Face dataset's part, left encoded in its memory-mapped table."""
+    """The image column of a Hugging Face dataset's part, left encoded in its memory-mapped table.
+
+    Only bytes are read: a cell's path could lead to any file of this machine.
+    """
 
     files = None
 
     def __init__(self, part, column: str):
         import datasets
 
-        self._part = part.cast_column(column, datasets.Image(decode=False))
+        self._part = part.cast_column(column, datasets.Image(decode=False)).with_format("arrow")
         self._column = column
 
     def __len__(self) -> int:
         return len(self._part)
 
-    def read(self, rows: np.ndarray) -> list[bytes | str | None]:
-        cells = self._part[np.asarray(rows).tolist()][self._column]
-        return [cell and (cell["bytes"] if cell["bytes"] is not None else cell["path"]) for cell in cells]
+    def read(self, rows: np.ndarray) -> list[bytes | None]:
+        cells = self._part[np.asarray(rows).tolist()].column(self._column)
+        return [found for chunk in cells.chunks for found in pc.struct_field(chunk, "bytes").to_pylist()]
 
     def describe(self, row: int) -> str:
         return f"the image of row {row}"
@@ -169,7 +182,7 @@ class StreamedPixels(PixelSource):
         pixels = torch.empty(len(found), *self.shape[1:], dtype=torch.uint8)
         for place, encoded in enumerate(self._encoded.read(found)):
             try:
-                pixels[place] = self._preprocess(encoded)
+                pixels[place] = self._decode(encoded)
             except ValueError as error:
                 raise UserError(f"{self.where}: {self._encoded.describe(int(found[place]))} {error}") from error
         return pixels
@@ -178,11 +191,18 @@ class StreamedPixels(PixelSource):
         return StreamedPixels(self._encoded, self._preprocess, self.where, self._rows[rows])
 
     def file(self, row: int) -> str | None:
-        return None if self._encoded.files is None else os.fsdecode(self._encoded.files[self._rows[row]])
+        return None if self._encoded.files is None else written_name(self._encoded.files[self._rows[row]])
 
     def broken(self) -> list[str]:
         """One line for every image that cannot be decoded. Decodes them all, in threads."""
-        return [line for _, lines in self._decode_all() for line in lines]
+        return [found for chunk in self._decode_all() for found in chunk if isinstance(found, str)]
+
+    def examine(self) -> list[bytes | str]:
+        return [
+            found if isinstance(found, str) else hashlib.sha256(found.numpy().data).digest()
+            for chunk in self._decode_all()
+            for found in chunk
+        ]
 
     def load(self) -> ResidentPixels:
         """Decode everything into memory, in threads.
@@ -192,27 +212,33 @@ class StreamedPixels(PixelSource):
         """
         tensor = torch.empty(self.shape, dtype=torch.uint8)
         lines = []
-        for (start, pixels), found in self._decode_all():
+        for number, chunk in enumerate(self._decode_all()):
+            found = [item for item in chunk if isinstance(item, str)]
             lines += found
-            if not found:
-                tensor[start : start + len(pixels)] = torch.stack(pixels)
+            if not lines:
+                tensor[number * CHUNK : number * CHUNK + len(chunk)] = torch.stack(chunk)
         refuse_broken(self.where, lines, len(self))
         files = self._encoded.files
         return ResidentPixels(tensor, None if files is None else files[self._rows])
 
-    def _decode_all(self) -> Iterator[tuple[tuple[int, list[Tensor]], list[str]]]:
-        def decode(pair: tuple[int, bytes | str]) -> Tensor | str:
+    def _decode(self, encoded: bytes | str | None) -> Tensor:
+        if encoded is None:
+            raise ValueError("holds no bytes of an image (paths are not followed)")
+        return self._preprocess(encoded)
+
+    def _decode_all(self) -> Iterator[list[Tensor | str]]:
+        """All images in order, some at a time: the pixels, or why there are none."""
+
+        def decode(pair: tuple[int, bytes | str | None]) -> Tensor | str:
             try:
-                return self._preprocess(pair[1])
+                return self._decode(pair[1])
             except ValueError as error:
                 return f"{self._encoded.describe(int(pair[0]))} {error}"
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self), CHUNK):
                 rows = self._rows[start : start + CHUNK]
-                found = list(pool.map(decode, zip(rows, self._encoded.read(rows), strict=True)))
-                lines = [item for item in found if isinstance(item, str)]
-                yield (start, [item for item in found if not isinstance(item, str)]), lines
+                yield list(pool.map(decode, zip(rows, self._encoded.read(rows), strict=True)))
 
 
 def refuse_broken(where: str, lines: list[str], total: int) -> None:

@@ -84,21 +84,19 @@ def split(protocol: str, whole: SplitInput, sizes: SplitSizes, seed: int) -> Spl
         return _authors(len(train_labels), num_test, meta_size, seed)
     truth = train_labels if known is None else known
     clean_part = "train" if own_clean is None else "clean"
-    held_out = noisy_val_size + (meta_size + clean_val_size if own_clean is None else 0)
-    if held_out >= len(train_labels):
-        parts = f"noisy_val_size {noisy_val_size}"
-        if own_clean is None:
-            parts = f"meta_size {meta_size} + clean_val_size {clean_val_size} + {parts}"
-        raise UserError(
-            f"{parts} = {held_out} leave nothing of the {len(train_labels)} training images to train on: "
-            f"make them smaller"
-        )
     clean_labels = truth if own_clean is None else own_clean
     clean_rows = np.flatnonzero(clean_labels >= 0)
-    if meta_size + clean_val_size > len(clean_rows):
+    if known is not None or own_clean is not None:
+        _check_clean(meta_size, clean_val_size, len(clean_rows))
+    held_out = {"noisy_val_size": noisy_val_size}
+    if own_clean is None:
+        held_out = {"meta_size": meta_size, "clean_val_size": clean_val_size, **held_out}
+    total = sum(held_out.values())
+    if total >= len(train_labels):
+        largest = max(held_out, key=held_out.get)
         raise UserError(
-            f"meta_size {meta_size} + clean_val_size {clean_val_size}: true labels are known of {len(clean_rows)} "
-            f"images; make them smaller" + ("" if len(clean_rows) else ", or give --clean-labels")
+            f"{' + '.join(f'{name} {size}' for name, size in held_out.items())} = {total} leave nothing of the "
+            f"{len(train_labels)} training images to train on: make {largest} smaller"
         )
     parts, remaining = {}, clean_rows
     for name, size in (("meta", meta_size), ("clean_val", clean_val_size)):
@@ -112,6 +110,19 @@ def split(protocol: str, whole: SplitInput, sizes: SplitSizes, seed: int) -> Spl
     parts["noisy_val"] = np.sort(remaining[drawn])
     remaining = np.delete(remaining, drawn)
     return Splits(train=remaining, test=np.arange(num_test), clean_part=clean_part, **parts)
+
+
+def _check_clean(meta_size: int, clean_val_size: int, known: int) -> None:
+    """Refuse to draw more images than there are whose true label is known; say which size to make smaller."""
+    if meta_size + clean_val_size <= known:
+        return
+    asked = f"meta_size {meta_size} + clean_val_size {clean_val_size}, and true labels are known of {known} images"
+    if not known:
+        raise UserError(f"{asked}: give --clean-labels, or --meta-size 0 and --set clean_val_size=0")
+    larger, smaller = sorted([("meta_size", meta_size), ("clean_val_size", clean_val_size)], key=lambda pair: -pair[1])
+    if smaller[1] < known:
+        raise UserError(f"{asked}: make {larger[0]} at most {known - smaller[1]}")
+    raise UserError(f"{asked}: make both smaller")
 
 
 def _authors_own(

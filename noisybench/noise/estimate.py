@@ -1,4 +1,7 @@
-"""Transition matrices estimated from a model's predictions on noisily labelled images: no clean label is read."""
+"""Transition matrices estimated from a model's predictions on noisily labelled images: no clean label is read.
+
+And what a few checked labels say by themselves, against which those estimates can be held.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,26 @@ def confident_joint(given: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     joint *= np.divide(sizes[:, None], totals, out=np.zeros_like(totals), where=totals > 0)
     of_class = joint.sum(axis=0)
     return np.where(of_class[:, None] > 0, joint.T / np.maximum(of_class, 1e-300)[:, None], np.eye(classes))
+
+
+def noise_rate(matrix: np.ndarray, probabilities: np.ndarray) -> float:
+    """The share of wrong labels under a transition matrix, the classes being as frequent as the model predicts them.
+
+    Args:
+        matrix: C×C, T[i, j] = P(given j | class i).
+        probabilities: N×C, predictions on the images.
+    """
+    frequencies = np.bincount(probabilities.argmax(axis=1), minlength=len(matrix)) / len(probabilities)
+    return float(np.sum(frequencies * (1 - np.diag(matrix))))
+
+
+def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The interval for a share of which ``hits`` of ``count`` were seen (Wilson 1927); 95 % by default."""
+    share = hits / count
+    centre = share + z**2 / (2 * count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    return float((centre - half) / scale), float((centre + half) / scale)
 
 
 ESTIMATORS = {

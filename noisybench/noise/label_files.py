@@ -15,6 +15,8 @@ from noisybench.core.errors import UserError
 from noisybench.core.shares import limited_rows
 from noisybench.noise.artifact import NoiseArtifact
 from noisybench.noise.request import NoiseKind, NoiseRequest
+from noisybench.spec.cards import DatasetCard
+from noisybench.spec.class_labels import UNKNOWN, class_ids, expected_labels
 
 
 def matching_rows(source: str, clean: np.ndarray, request: NoiseRequest) -> np.ndarray:
@@ -95,8 +97,7 @@ def import_table(file: Path, request: NoiseRequest, *, noisy_column: str, clean_
             are not the dataset's in the dataset's order.
     """
     table = _read(file, [noisy_column, clean_column])
-    names = {name: position for position, name in enumerate(request.card.classes)}
-    noisy, clean = (_class_ids(file, column, table[column], names) for column in (noisy_column, clean_column))
+    noisy, clean = (_class_ids(file, column, table[column], request.card) for column in (noisy_column, clean_column))
     if "index" in table:
         order = _inverse(file, table["index"])
         noisy, clean = noisy[order], clean[order]
@@ -136,17 +137,16 @@ def _read(file: Path, columns: list[str]) -> dict[str, list[str]]:
     return {column: table[column].to_pylist() for column in {*columns, "index"} if column in header}
 
 
-def _class_ids(file: Path, column: str, cells: list[str], names: dict[str, int]) -> np.ndarray:
-    """Labels (N int64) from class names or ids; a cell that is both is a name."""
-    known = {**{str(position): position for position in names.values()}, **names}
-    ids = [known.get((cell or "").strip(), -1) for cell in cells]
-    wrong = next((row for row, found in enumerate(ids) if found < 0), None)
-    if wrong is not None:
+def _class_ids(file: Path, column: str, cells: list[str], card: DatasetCard) -> np.ndarray:
+    """Labels (N int64) from class names, or ids where nobody can take them for names."""
+    ids = class_ids([cell or "" for cell in cells], card)
+    wrong = np.flatnonzero(ids == UNKNOWN)
+    if len(wrong):
         raise UserError(
-            f"{file}: column {column!r}, row {wrong}: {cells[wrong]!r} is no class; give an id in 0..{len(names) - 1} "
-            f"or a name such as {next(iter(names))!r} ({ids.count(-1)} such rows)"
+            f"{file}: column {column!r}, row {wrong[0]}: {cells[wrong[0]]!r} is no class; give {expected_labels(card)} "
+            f"({len(wrong)} such rows)"
         )
-    return np.array(ids, dtype=np.int64)
+    return ids
 
 
 def _inverse(file: Path, cells: list[str]) -> np.ndarray:

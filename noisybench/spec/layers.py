@@ -26,6 +26,7 @@ from noisybench.spec.invalid import as_user_error
 from noisybench.spec.method_settings import method_settings
 from noisybench.spec.schedule import learning_rate
 from noisybench.spec.track import STANDARD, TRACKS, Length, scaled
+from noisybench.spec.user_images import is_own, own_train_size
 
 HASHES = {"noise_file_sha256", "clean_labels_sha256"}
 
@@ -44,7 +45,8 @@ def resolve(config: RunConfig) -> ResolvedConfig:
     dataset_card = registry.dataset_card(config.dataset)
     values = _of_cards(config, dataset_card, given)
     if config.clean_labels is not None:
-        values = merge(values, _of_checked_labels(config.clean_labels, config.clean_labels_sha256))
+        checked = _of_checked_labels(config.clean_labels, config.clean_labels_sha256)
+        values = merge(values, _shrunk(checked, dataset_card, config.limit_train))
     values = merge(values, given)
     noise = values.setdefault("noise", config.noise)
     if "noise_rate" not in given and not noise_kind(noise).rated:
@@ -215,6 +217,27 @@ def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
         "meta_size": checked - clean_val,
         "clean_val_size": clean_val,
     }
+
+
+def _shrunk(checked: dict[str, Any], dataset_card: DatasetCard, limit: int | None) -> dict[str, Any]:
+    """The same where ``limit_train`` leaves fewer checked images, as it shrinks all held-out parts.
+
+    Raises:
+        UserError: it leaves too few.
+    """
+    if limit is None:
+        return checked
+    count = checked["meta_size"] + checked["clean_val_size"]
+    whole = own_train_size(dataset_card.name, count) if is_own(dataset_card.name) else dataset_card.train_size
+    if whole is None or limit >= whole:
+        return checked
+    left = count * limit // whole
+    if left < 2:
+        raise UserError(
+            f"--limit-train {limit} with --clean-labels: of {count} checked images among {whole} it leaves {left}, and "
+            f"at least 2 are needed; make it {-(-2 * whole // count)} or more"
+        )
+    return checked | {"meta_size": left - left // 5, "clean_val_size": left // 5}
 
 
 def _validated(values: dict[str, Any]) -> ResolvedConfig:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import os
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.file_names import composed, printable, written_name
 from noisybench.spec.cards import DatasetCard, SplitSizes
+from noisybench.spec.csv_tables import read_rows
 
 KINDS = ("imagefolder", "csv")
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+TEST_SHARE = 0.2  # of images that come without a test part
+PART_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+NO_LABELS = {"nan", "<na>", "n/a", "#n/a", "null"}  # how tables write that there is none
 
 
 def is_own(dataset: str) -> bool:
@@ -17,8 +26,18 @@ def is_own(dataset: str) -> bool:
 
 
 def own_path(dataset: str) -> Path:
-    """The folder or file that the name of an own dataset points to."""
-    return Path(dataset.partition(":")[2]).expanduser()
+    """The folder or file that the name of an own dataset points to.
+
+    Raises:
+        UserError: it names none.
+    """
+    named = dataset.partition(":")[2]
+    if not named.strip():
+        raise UserError(f"dataset {dataset!r}: no path after the colon")
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"dataset {dataset!r}: {one_line(error)[:-1].lower()}") from error
 
 
 def own_card(dataset: str) -> DatasetCard:
@@ -29,12 +48,10 @@ def own_card(dataset: str) -> DatasetCard:
     """
     kind, path = dataset.partition(":")[0], own_path(dataset)
     if kind == "imagefolder":
-        if not path.is_dir():
-            raise UserError(f"dataset {dataset!r}: no such folder")
-        classes = class_folders(path / "train" if (path / "train").is_dir() else path)
+        classes = list(image_folder(path).train)
         hint = f"expected {path}/train/CLASS/*.jpg or {path}/CLASS/*.jpg"
     else:
-        classes, hint = _classes(csv_rows(path)), "expected columns path,label[,split]"
+        classes, hint = class_order({row.label for row in csv_rows(path)}), "expected columns path,label[,split]"
     if len(classes) < 2:
         raise UserError(f"dataset {dataset!r}: {len(classes)} classes found, at least 2 are needed; {hint}")
     return DatasetCard(
@@ -63,38 +80,167 @@ def own_card(dataset: str) -> DatasetCard:
     )
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the folders in a folder, hidden ones left out."""
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def own_train_size(dataset: str, checked: int) -> int:
+    """How many training images a user's own images make, by their names alone.
+
+    Args:
+        checked: how many of them are checked: those never go to a test part that is drawn.
+    """
+    path = own_path(dataset)
+    if dataset.partition(":")[0] == "csv":
+        rows = csv_rows(path)
+        size, has_test = len({row.path for row in rows if row.split == "train"}), any(r.split == "test" for r in rows)
+    else:
+        found = image_folder(path)
+        size = sum(
+            is_image(entry.name) and os.path.isfile(entry.path)
+            for folder in found.train.values()
+            for entry in entries(path / folder)
+        )
+        has_test = found.test is not None
+    return size if has_test else size - drawn_test_size(size - checked)
 
 
-def csv_rows(file: Path) -> list[dict[str, str]]:
+def drawn_test_size(free: int) -> int:
+    """Images of the test part that is drawn where none is given.
+
+    Args:
+        free: how many images it is drawn from.
+    """
+    return int(TEST_SHARE * max(free, 0))
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Names of classes in the order of their ids: by number if all are numbers, else by name."""
+    names = sorted(names)
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder of own images.
+
+    Attributes:
+        train: the folder of each class relative to the root, by the class's name, in the order of the ids.
+        test: the same for the test part; None if there is none.
+    """
+
+    train: dict[str, str]
+    test: dict[str, str] | None
+
+
+def image_folder(root: Path) -> ImageFolder:
+    """Find the class folders: below ``train`` and ``test``, or directly.
+
+    Raises:
+        UserError: the folder is missing or cannot be read, two folders have one name, or it is not to be told which
+            folders are classes.
+    """
+    if not os.path.isdir(root):
+        raise UserError(f"imagefolder:{root}: no such folder")
+    folders = {entry.name for entry in entries(root) if os.path.isdir(entry.path)}
+    if "train" in folders:
+        return ImageFolder(_class_folders(root, "train/"), _class_folders(root, "test/") if "test" in folders else None)
+    parts = sorted(name for name in folders if name.casefold() in PART_FOLDERS)
+    if parts:
+        raise UserError(
+            f"imagefolder:{root}: holds {', '.join(parts)} and no folder train; expected {root}/train/CLASS (and "
+            f"{root}/test/CLASS), or class folders alone"
+        )
+    return ImageFolder(_class_folders(root, ""), None)
+
+
+def _class_folders(root: Path, below: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in entries(root / below):
+        if entry.name.startswith(".") or not os.path.isdir(entry.path):
+            continue
+        title = class_title(written_name(entry.name))
+        if title in found:
+            other = posixpath.basename(found[title])
+            raise UserError(
+                f"{root / below}: the folders {ascii(other)} and {ascii(entry.name)} are one class (they differ in "
+                "spaces or in the form of their letters alone): put their images together"
+            )
+        found[title] = f"{below}{entry.name}"
+    return {title: found[title] for title in class_order(found)}
+
+
+def class_title(name: str) -> str:
+    """The name of a class as it is compared and written: composed, printable, without spaces around it."""
+    return printable(composed(name.strip()))
+
+
+def entries(folder: Path) -> list[os.DirEntry]:
+    """What is in a folder, by name.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is read as an image, by its name."""
+    return not name.startswith(".") and posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """A row of a CSV file of images.
+
+    Attributes:
+        path: relative to the CSV's folder, without detours; absolute where it is not below it.
+        label: a class's name.
+        split: ``"train"`` or ``"test"``.
+        line: of the CSV file, counted from 1; where cells hold line breaks, of the table.
+    """
+
+    path: str
+    label: str
+    split: str
+    line: int
+
+
+def csv_rows(file: Path) -> list[ImageRow]:
     """The rows of a CSV file of images.
 
     Raises:
-        UserError: it is missing or unreadable, or a column or a cell is missing.
+        UserError: it is missing or unreadable, or a column or a cell is missing or wrong.
     """
-    try:
-        with open(file, newline="", encoding="utf-8") as opened:
-            reader = csv.DictReader(opened)
-            missing = [name for name in ("path", "label") if name not in (reader.fieldnames or [])]
-            if missing:
-                raise UserError(
-                    f"{file}: no column {missing[0]!r}; found {', '.join(reader.fieldnames or []) or 'none'}; "
-                    "expected path,label[,split]"
-                )
-            rows = list(reader)
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: not a readable CSV file ({error})") from error
-    short = [number for number, row in enumerate(rows) if not row["path"] or not row["label"]]
-    if short:
-        raise UserError(f"{file}: line {short[0] + 2} has no path or no label ({len(short)} such lines)")
+    columns, table = read_rows(file, str(file))
+    missing = [name for name in ("path", "label") if name not in columns]
+    if missing:
+        raise UserError(
+            f"{file}: no column {missing[0]!r}; found {', '.join(columns) or 'none'}; expected path,label[,split], "
+            "separated by commas"
+        )
+    rows, wrong = [], []
+    for line, cells in enumerate(table, start=2):
+        split = (cells.get("split") or "train").casefold()
+        if not cells["path"] or not cells["label"]:
+            wrong.append(f"line {line} has no path or no label")
+        elif cells["label"].casefold() in NO_LABELS:
+            wrong.append(f"line {line} has label {cells['label']!r}, as tables write a missing one")
+        elif split not in ("train", "test"):
+            wrong.append(f"line {line} has split {cells['split']!r}, which is neither train nor test")
+        else:
+            path = relative_name(cells["path"], file.parent)
+            rows.append(ImageRow(path, class_title(cells["label"]), split, line))
+    if wrong:
+        raise UserError(f"{file}: {wrong[0]} ({len(wrong)} of {len(table)} rows are wrong)")
     return rows
 
 
-def _classes(rows: list[dict[str, str]]) -> list[str]:
-    """Label names in order: by number if all are numbers."""
-    names = {row["label"] for row in rows}
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+def relative_name(text: str, root: Path) -> str:
+    """The name of a file as a list gives it, relative to the list's folder and without detours like ``./``."""
+    name = posixpath.normpath(text)
+    if posixpath.isabs(name):
+        for base in (posixpath.abspath(root), posixpath.realpath(root)):
+            if name.startswith(f"{base}/"):
+                return name[len(base) + 1 :]
+    return name

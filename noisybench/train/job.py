@@ -202,7 +202,7 @@ class Job:
         result, estimate = self._record(), session.estimate_labels()
         if self._place.world.is_main:
             if estimate is not None:
-                output.write_labels(data.splits.train, data.given_labels, estimate, data.train_files())
+                output.write_labels(data, estimate)
             output.write_result(result)
         estimated = None if estimate is None else estimate.soft_labels.argmax(1).cpu().numpy()
         self._trackers.finish(Results(result, data.noise, data.given_labels, estimated))

@@ -17,6 +17,7 @@ from noisybench.parallel.folder_lock import HOLDER, LOCK, FolderLock
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.identity import ENVIRONMENT_FIELDS
 from noisybench.spec.record import RunRecord
+from noisybench.train.prepare import RunData
 
 
 class OutputFolder:
@@ -113,18 +114,13 @@ class OutputFolder:
         with reported(self.metrics), replace_file(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
 
-    def write_labels(
-        self, sample: np.ndarray, given: np.ndarray, estimate: LabelEstimate, files: list[str] | None = None
-    ) -> None:
-        """Write the training labels' estimates, most suspicious first.
-
-        Args:
-            sample: n int64, the dataset's own indices.
-            given: n int64, labels the samples came with.
-            files: n names of the image files, where images are files.
-        """
+    def write_labels(self, data: RunData, estimate: LabelEstimate) -> None:
+        """Write the training labels' estimates, most suspicious first: by the dataset's own index (and file, where
+        images are files), as ids and as names of classes."""
         suspicion = estimate.suspicion.double().cpu().numpy()
         soft = estimate.soft_labels.float().cpu().numpy()
+        sample, given, files = data.splits.train, data.given_labels, data.train_files()
+        classes = np.array(data.dataset.card.classes, dtype=object)
         order = np.lexsort((sample, -suspicion))
         soft = soft[order]
         named = {} if files is None else {"file": [files[row] for row in order]}
@@ -134,6 +130,8 @@ class OutputFolder:
                 **named,
                 "given_label": given[order],
                 "estimated_label": soft.argmax(1),
+                "given_class": classes[given[order]].tolist(),
+                "estimated_class": classes[soft.argmax(1)].tolist(),
                 "soft_label": pa.FixedSizeListArray.from_arrays(soft.reshape(-1), soft.shape[1]),
                 "suspicion": suspicion[order],
             }

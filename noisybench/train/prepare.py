@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from noisybench.data import Dataset, Images, SplitInput, Splits, load_dataset, split
+from noisybench.data import Dataset, Images, SplitInput, Splits, loaded, open_limited, split
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
@@ -69,21 +70,24 @@ class RunData:
         return None if None in files else files
 
 
-def official_parts(config: ResolvedConfig) -> Dataset:
+def official_parts(config: ResolvedConfig, fits: Callable[[Dataset], object] | None = None) -> Dataset:
     """The dataset of a configuration.
+
+    Args:
+        fits: is given the dataset with its labels before any image is decoded; raises if it is too small.
 
     Raises:
         UserError: the data is missing or unreadable.
     """
-    card = registry.dataset_card(config.dataset)
-    return load_dataset(
-        card,
+    opened = open_limited(
+        registry.dataset_card(config.dataset),
         data_path=config.data_path,
         image_size=config.image_size,
         limit_train=config.limit_train,
         checked=read_checked(config.clean_labels) if config.clean_labels is not None else None,
-        budget_mb=config.memory_budget,
+        fits=fits,
     )
+    return loaded(opened, config.memory_budget)
 
 
 def noise_request(config: ResolvedConfig, dataset: Dataset) -> NoiseRequest:
@@ -121,14 +125,17 @@ def prepare(config: ResolvedConfig) -> RunData:
     Raises:
         UserError: the data is missing or unreadable, or the parts asked for do not fit.
     """
-    return prepare_dataset(config, official_parts(config))
+    return prepare_dataset(config, official_parts(config, lambda dataset: _split(config, dataset)))
 
 
-def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
-    """The same for a dataset at hand."""
-    labels = dataset.train.labels
+def _true_labels(config: ResolvedConfig, dataset: Dataset) -> np.ndarray:
+    """N int64, true labels of the train part, −1 where nobody knows."""
     # Whoever asks for noise on labels nobody vouches for says that they are right.
-    known = dataset.truth if config.noise == "none" else labels
+    return dataset.truth if config.noise == "none" else dataset.train.labels
+
+
+def _split(config: ResolvedConfig, dataset: Dataset) -> Splits:
+    labels, known = dataset.train.labels, _true_labels(config, dataset)
     whole = SplitInput(
         labels,
         len(dataset.test),
@@ -138,7 +145,12 @@ def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
     sizes = SplitSizes(
         meta_size=config.meta_size, noisy_val_size=config.noisy_val_size, clean_val_size=config.clean_val_size
     )
-    splits = split(config.protocol, whole, sizes, config.seed)
+    return split(config.protocol, whole, sizes, config.seed)
+
+
+def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
+    """The same for a dataset at hand."""
+    known, splits = _true_labels(config, dataset), _split(config, dataset)
     noise = draw_noise(config, dataset)
     true = known[splits.train]
     return RunData(

@@ -69,6 +69,8 @@ class ConsoleProgress(Progress):
         size = f"{dataset.decoded_bytes() / 2**20:.0f} MiB decoded, memory budget {config.memory_budget} MiB"
         way = "images are resident" if dataset.resident else f"images are streamed by up to {config.workers} workers"
         self.say(f"{way} ({size})")
+        for note in dataset.notes:
+            self.say(note)
         self._epochs = config.epochs
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

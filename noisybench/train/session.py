@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -199,6 +200,13 @@ class Session:
         """
         size, num_classes = len(self.streams.train), self.data.dataset.num_classes
         return self.guarded(lambda: check_estimate(self.method.estimate_labels(), size, num_classes))
+
+    def checked_labels(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """True and shipped labels (int64) of the images that the user has checked; None if there are none."""
+        if self.config.clean_labels is None:
+            return None
+        rows = np.flatnonzero(self.data.known >= 0)
+        return self.data.known[rows], self.data.noise.noisy[rows]
 
     @torch.no_grad()
     def predict_train_set(self) -> Tensor:

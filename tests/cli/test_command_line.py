@@ -114,10 +114,10 @@ def test_a_missing_hub_is_one_line(cli, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_cifar10_from_a_local_folder(cli, tmp_path, cifar_like):
+def test_cifar10_from_a_local_folder(cli, tmp_path, cifar_like, small_cifar10):
     common = (
         "--dataset",
-        "cifar10",
+        small_cifar10,
         "--data-path",
         cifar_like,
         "--meta-size",
@@ -143,7 +143,7 @@ def test_cifar10_from_a_local_folder(cli, tmp_path, cifar_like):
 
 
 @pytest.mark.parametrize("damage", ["corrupt", "no test", "columns", "label", "image", "empty"])
-def test_a_wrong_data_folder_is_named(cli, tmp_path, damage):
+def test_a_wrong_data_folder_is_named(cli, tmp_path, damage, small_set):
     import datasets
 
     folder = tmp_path / "data"
@@ -178,7 +178,9 @@ def test_a_wrong_data_folder_is_named(cli, tmp_path, damage):
                 rows["img"][5]["bytes"] = b"not an image"
             table = datasets.Dataset.from_dict(rows, features=table.features)
         table.to_parquet(train)
-    code, _, err = cli("run", "--dataset", "cifar10", "--data-path", folder, "--output", tmp_path / "out")
+    name = small_set("cifar10", train=20, test=20)
+    sizes = ("--meta-size", "2", "--set", "noisy_val_size=0", "--set", "clean_val_size=0")
+    code, _, err = cli("run", "--dataset", name, "--data-path", folder, *sizes, "--output", tmp_path / "out")
     assert code == 2 and err.count("\n") == 1 and expected in err, err
     assert not (tmp_path / "out").exists()
 

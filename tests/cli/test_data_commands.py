@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 import trees
+from odd_images import bomb
 from PIL import Image
 
 SMALL = ("--image-size", "16", "--model", "noisybench_mlp", "--set", "pretrained=false", "--batch-size", "16")
@@ -50,10 +54,11 @@ def test_mslg_ranks_the_planted_errors_of_a_photo_folder(cli, tmp_path):
 
 
 @pytest.mark.parametrize("budget", ["0", "4096"])
-def test_clothing1m_trains_and_names_its_way(cli, tmp_path, budget):
+def test_clothing1m_trains_and_names_its_way(cli, tmp_path, budget, small_set):
     root = trees.clothing1m(tmp_path / "clothing1M")
     sizes = ("--meta-size", "28", "--set", "clean_val_size=14", "--set", "noisy_val_size=14")
-    arguments = ("--method", "mslg", "--dataset", "clothing1m", "--data-path", root, *sizes)
+    name = small_set("clothing1m", root)
+    arguments = ("--method", "mslg", "--dataset", name, "--data-path", root, *sizes)
     options = ("--epochs", "2", "--memory-budget", budget, "--workers", "2")
     code, out, err, record = run(cli, tmp_path, *arguments, *options)
     assert code == 0, err
@@ -73,43 +78,64 @@ REFUSED = {
     "labels are noisy as they are": ("--noise", "symmetric", "--noise-rate", "0.2"),
     "leave it out": ("--dataset", "csv:{root}/list.csv"),
     "no such folder": ("--data-path", "{root}/nowhere"),
-    "images; make them smaller": ("--meta-size", "57"),
+    "meta_size 29 + clean_val_size 0, and true labels are known of 28 images: make meta_size at most 28": (
+        "--meta-size",
+        "29",
+    ),
     "give --meta-size, or --clean-labels": ("--meta-size", "0", "--method", "mslg"),
 }
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_refused_before_anything_is_written(cli, tmp_path, message):
+def test_refused_before_anything_is_written(cli, tmp_path, message, small_set):
     root = trees.clothing1m(tmp_path / "clothing1M", noisy=28, clean_val=28, clean_test=14, clean_train=0)
     (root / "list.csv").write_text("path,label\na.jpg,a\nb.jpg,b\n")
     sizes = ("--meta-size", "20", "--set", "clean_val_size=0", "--set", "noisy_val_size=0")
     extra = [word.format(root=root) for word in REFUSED[message]]
-    code, _, err, _ = run(cli, tmp_path, "--dataset", "clothing1m", "--data-path", root, *sizes, *extra)
+    name = small_set("clothing1m", root, train=28, clean=28, test=14)
+    code, _, err, _ = run(cli, tmp_path, "--dataset", name, "--data-path", root, *sizes, *extra)
     assert code == 2 and message in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_verify_lists_everything_that_is_wrong(cli, tmp_path):
-    root = trees.clothing1m(tmp_path)
-    code, out, _ = cli("data", "verify", "clothing1m", "--data-path", root)
+def test_verify_lists_everything_that_is_wrong(cli, tmp_path, small_set):
+    root = trees.clothing1m(tmp_path / "clothing1M")
+    name = small_set("clothing1m", root)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
     assert code == 0 and "all there, all images decode" in out
-    assert "train: 140 images (1,000,000 in the full dataset)" in out
+    assert "train: 140 images" in out
     (root / "images/3/noisy_train_3.jpg").write_bytes(b"")
     (root / "images/4/clean_test_4.jpg").unlink()
-    code, out, _ = cli("data", "verify", "clothing1m", "--data-path", root)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
     assert code == 2
     assert "problem: 1 of 28 test images are missing, the first images/4/clean_test_4.jpg" in out
     assert "problem: 1 of 140 train images do not decode:" in out
     assert "images/3/noisy_train_3.jpg cannot be decoded" in out
     (root / "noisy_label_kv.txt").unlink()
-    code, out, _ = cli("data", "verify", "clothing1m", "--data-path", root)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
     assert code == 2 and "noisy_label_kv.txt is missing" in out and "where to get it" in out
 
 
-def test_info_counts_classes_and_writes_a_sheet(cli, tmp_path):
+def test_what_pillow_warns_of_is_said_once_and_by_us(tmp_path):
+    """In a process of its own: pytest sets the filters of warnings aside."""
+    for row in range(12):
+        trees.photo(tmp_path / "photos" / "ab"[row % 2] / f"{row}.png", row % 2, row)
+    damaged = io.BytesIO()
+    Image.new("L", (8, 8), 77).save(damaged, "JPEG", exif=b"Exif\0\0MM\0*\0\0\xff\xff")
+    (tmp_path / "photos" / "a" / "exif.jpg").write_bytes(damaged.getvalue())
+    command = [sys.executable, "-m", "noisybench", "data", "verify", f"imagefolder:{tmp_path / 'photos'}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "all images decode" in done.stdout
+    (tmp_path / "photos" / "b" / "bomb.png").write_bytes(bomb(11500, 11500, rows=1))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "b/bomb.png is 11500×11500 pixels, more than 67,108,864, the most that are decoded" in done.stdout
+
+
+def test_info_counts_classes_and_writes_a_sheet(cli, tmp_path, small_set):
     root = trees.animal10n(tmp_path / "animals")
     sheet = tmp_path / "sheet.png"
-    code, out, err = cli("data", "info", "animal10n", "--data-path", root, "--output", sheet)
+    code, out, err = cli("data", "info", small_set("animal10n", root), "--data-path", root, "--output", sheet)
     assert code == 0, err
     row = next(line for line in out.splitlines() if "guinea pig" in line)
     assert [cell.strip() for cell in row.split("│")[1:5]] == ["9", "guinea pig", "4", "2"]
@@ -147,23 +173,48 @@ def test_a_wrong_data_path_is_named(cli, tmp_path, what):
     assert err.strip().count("\n") == 0 and not (tmp_path / "run").exists()
 
 
-def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path):
+def test_estimates_from_a_run_on_labels_as_shipped_name_no_truth(cli, tmp_path, small_set):
     root = trees.animal10n(tmp_path / "animals")
     sizes = ("--set", "meta_size=0", "--set", "clean_val_size=0", "--set", "noisy_val_size=0", "--epochs", "1")
-    code, _, err, record = run(cli, tmp_path, "--dataset", "animal10n", "--data-path", root, *sizes)
+    name = small_set("animal10n", root)
+    code, _, err, record = run(cli, tmp_path, "--dataset", name, "--data-path", root, *sizes)
     assert code == 0, err
     assert record["noise"]["kind"] == "none" and record["noise"]["achieved_rate"] is None
+    code, out, err = cli("noise", "show", tmp_path / "run" / "noise.npz")
+    assert code == 0 and "no noise was added; which of the labels were wrong before is not known here" in out
+    assert "wrong labels" not in out and "transition matrix" not in out
     code, out, err = cli("noise", "estimate", tmp_path / "run")
     assert code == 0, err
     assert "anchor points: the true matrix is not known" in out and "mean absolute error" not in out
 
 
-def test_pixels_that_are_streamed_give_the_same_noise(cifar_like):
+def test_estimates_on_own_images_use_the_checked_labels(cli, tmp_path):
+    """A network that has learned its labels by heart: what it predicts shows no noise where 40 % are wrong."""
+    root, checked, _ = trees.photos(tmp_path / "photos", per_class=60, wrong=0.4, checked=30)
+    rows = [line.split(",") for line in checked.read_text().split()[1:]]
+    wrong = sum(path.split("/")[0] != label for path, label in rows)
+    assert len(rows) == 120 and 35 < wrong < 61
+    sizes = ("--epochs", "40", "--set", "optimizer.lr=0.05", "--set", "augment.horizontal_flip=false")
+    code, _, err, _ = run(cli, tmp_path, "--dataset", f"imagefolder:{root}", "--clean-labels", checked, *sizes)
+    assert code == 0, err
+    code, out, err = cli("noise", "estimate", tmp_path / "run", "--png", tmp_path / "maps")
+    assert code == 0, err
+    assert f"checked labels: noise rate {100 * wrong / 120:.1f} % ({wrong} of 120 checked images carry another" in out
+    table = out[out.index("checked labels (row: true class") :].splitlines()
+    row = next(line for line in table if "class2" in line and "│" in line and "class1" not in line)
+    given = [path.split("/")[0] for path, label in rows if label == "class2"]
+    expected = [f"{given.count(f'class{number}') / len(given):.3f}" for number in range(4)]
+    assert [cell.strip() for cell in row.split("│")[2:6]] == expected
+    assert "confident joint: noise rate " in out and "which the checked labels contradict: rely on those" in out
+    assert (tmp_path / "maps" / "checked-labels.png").is_file()
+
+
+def test_pixels_that_are_streamed_give_the_same_noise(cifar_like, small_cifar10):
     from noisybench.spec.config import RunConfig
     from noisybench.spec.layers import resolve
     from noisybench.train.prepare import draw_noise, official_parts
 
-    asked = {"dataset": "cifar10", "data_path": cifar_like, "noise": "instance-dependent", "noise_rate": 0.3}
+    asked = {"dataset": small_cifar10, "data_path": cifar_like, "noise": "instance-dependent", "noise_rate": 0.3}
     made = []
     for budget in (0, 4096):
         config = resolve(RunConfig(memory_budget=budget, **asked))

@@ -220,14 +220,14 @@ def test_limit_train_shrinks_held_out_parts_where_the_card_knows_the_size():
     assert own.meta_size == resolve(RunConfig(dataset="food101n")).meta_size
 
 
-def test_human_labels_joined_to_a_reordered_copy_are_refused(cli, cifar_like, tmp_path):
+def test_human_labels_joined_to_a_reordered_copy_are_refused(cli, cifar_like, tmp_path, small_set):
     """The stand-in's image k has label k mod 10; human labels for that order are taken, for any other refused."""
     clean = np.arange(300) % 10
     worse = np.where(np.arange(300) < 60, (clean + 1) % 10, clean)
     fits, other = tmp_path / "fits.npz", tmp_path / "other.npz"
     np.savez(fits, clean=clean, worse=worse)
     np.savez(other, clean=clean[::-1], worse=worse[::-1])
-    options = ("noise", "make", "--dataset", "cifar10n", "--data-path", cifar_like)
+    options = ("noise", "make", "--dataset", small_set("cifar10n"), "--data-path", cifar_like)
     code, out, _ = cli(*options, "--noise", f"human-worse:{fits}", "--output", tmp_path / "fits-noise.npz")
     assert code == 0
     assert "achieved 0.2000 (60 wrong labels)" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import small_sets
 import trees
 from PIL import Image
 
@@ -13,7 +14,15 @@ from noisybench.spec import registry
 from noisybench.spec.checked_labels import read_checked
 
 
-def load(name, root=None, **options):
+@pytest.fixture(autouse=True)
+def _cards(small_set, monkeypatch):
+    """Stand-ins are loaded by cards that promise what they hold."""
+    monkeypatch.setattr(small_sets, "made", small_set, raising=False)
+
+
+def load(name, root=None, sizes=None, **options):
+    if root is not None:
+        name = small_sets.made(name, root, **(sizes or {}))
     return load_dataset(
         registry.dataset_card(name),
         data_path=root,
@@ -68,6 +77,72 @@ def test_food101n(tmp_path):
     assert (len(authors.train), len(authors.test)) == (303 - 80, 80)
 
 
+def test_food101n_with_one_row_of_a_file_under_another_class(tmp_path, cli):
+    """As published: a row of verified_train.tsv names a file that imagelist.tsv has in another folder."""
+    root = trees.food101n(tmp_path / "Food-101N_release")
+    verified = root / "meta" / "verified_train.tsv"
+    verified.write_text(verified.read_text().replace("waffles/100_0.jpg", "tuna_tartare/100_0.jpg"))
+    found = load("food101n", root)
+    assert (len(found.train), (found.truth >= 0).sum()) == (303, 101 - 21)  # waffles is flagged 0: nothing is lost
+    note = "meta/verified_train.tsv: 1 of 101 images are not in imagelist.tsv, the first tuna_tartare/100_0.jpg"
+    assert found.notes == (f"{note}; what is said of them is ignored",)
+    code, out, _ = cli("data", "verify", "small-food101n", "--data-path", root)
+    assert code == 0 and f"note: {note}" in out and "all there" in out
+    verified.write_text(verified.read_text().replace("apple_pie/", "nowhere/").replace("b", "x"))
+    with pytest.raises(UserError, match=r"verified_train.tsv: \d+ of 101 images are not in imagelist.tsv"):
+        load("food101n", root)
+
+
+PROMISES = {
+    "clothing1m": ("noisy_train_key_list.txt", "noisy_train_key_list.txt: 70 entries where the card promises 140"),
+    "food101n": ("meta/imagelist.tsv", "meta/imagelist.tsv: 151 entries where the card promises 303"),
+    "mini-webvision": ("info/train_filelist_google.txt", "google.txt: 52 entries where the card promises 104"),
+    "animal10n": ("training", "training/: 20 entries where the card promises 40"),
+}
+
+
+@pytest.mark.parametrize("base", PROMISES)
+def test_half_of_a_published_set_is_refused(tmp_path, base, small_set, cli):
+    make = {"mini-webvision": trees.webvision}.get(base) or getattr(trees, base)
+    root = make(tmp_path / "data")
+    name = small_set(base, root)
+    place, message = PROMISES[base]
+    if (root / place).is_dir():
+        for file in sorted((root / place).iterdir())[20:]:
+            file.unlink()
+    else:
+        lines = (root / place).read_text().splitlines()
+        (root / place).write_text("\n".join(lines[: len(lines) // 2]) + "\n")
+    with pytest.raises(UserError, match=message):
+        load_dataset(registry.dataset_card(name), data_path=root, image_size=16, limit_train=None)
+    code, out, _ = cli("data", "verify", name, "--data-path", root)
+    assert code == 2 and message in out
+
+
+def test_names_of_a_list_stay_inside_the_folder(tmp_path):
+    root = trees.clothing1m(tmp_path / "clothing1M")
+    trees.photo(tmp_path / "outside.jpg", 0, 0)
+    for name in ("clean_test_key_list.txt", "clean_label_kv.txt"):
+        text = (root / name).read_text()
+        (root / name).write_text(text.replace("images/3/clean_test_3.jpg", "images/../../outside.jpg"))
+    with pytest.raises(UserError, match=r"1 of 112 names lead out of the folder, the first ../outside.jpg"):
+        load("clothing1m", root)
+    for name in ("clean_test_key_list.txt", "clean_label_kv.txt"):
+        text = (root / name).read_text()
+        (root / name).write_text(text.replace("images/../../outside.jpg", str(tmp_path / "outside.jpg")))
+    with pytest.raises(UserError, match="1 of 112 names lead out of the folder, the first /"):
+        load("clothing1m", root)
+
+
+def test_two_labels_of_one_image_are_noted(tmp_path):
+    root = trees.clothing1m(tmp_path / "clothing1M")
+    with open(root / "noisy_label_kv.txt", "a") as opened:
+        opened.write("./images/3/noisy_train_3.jpg 9\n")
+    found = load("clothing1m", root)
+    assert found.train.labels[3] == 9
+    assert "noisy_label_kv.txt: 1 images have two labels, the first images/3/noisy_train_3.jpg" in found.notes[0]
+
+
 def test_food101n_without_food101_names_the_cure(tmp_path):
     root = trees.food101n(tmp_path / "Food-101N_release", food101=False)
     with pytest.raises(UserError, match="food-101/meta/test.txt is missing .*25,250.*food101n-verified"):
@@ -99,7 +174,7 @@ def test_pixels_are_resized_by_the_shorter_side_and_cropped(tmp_path):
 
 
 BROKEN = {
-    "a list file": ("clean_val_key_list.txt", None, r"clean_val_key_list.txt is missing .*14,313 entries expected"),
+    "a list file": ("clean_val_key_list.txt", None, r"clean_val_key_list.txt is missing .*clean validation"),
     "a label": ("clean_label_kv.txt", "images/0/clean_val_0.jpg 14\n", r"1 of 113 labels are outside 0..13.*'14'"),
     "a key": ("clean_test_key_list.txt", "images/0/nothing.jpg\n", r"1 of 29 keys have no label .*nothing.jpg"),
     "a leak": ("noisy_train_key_list.txt", "images/0/clean_val_0.jpg\n", r"keys have no label"),
@@ -125,7 +200,7 @@ def test_an_image_in_two_parts_is_refused(tmp_path):
         with open(root / name, "a") as opened:
             opened.write(f"images/1/noisy_train_1.jpg{line}\n")
     with pytest.raises(UserError, match="1 images of the test part are in the train part too.*noisy_train_1.jpg"):
-        load("clothing1m", root)
+        load("clothing1m", root, {"test": 29})
 
 
 @pytest.mark.parametrize("budget_mb", [0, 4096])
@@ -148,7 +223,7 @@ def test_missing_images_and_empty_classes_are_counted(tmp_path):
     keys = (root / "noisy_train_key_list.txt").read_text().split()
     (root / "noisy_train_key_list.txt").write_text("\n".join(key for key in keys if key in kept))
     with pytest.raises(UserError, match="1 of 14 classes have no training image: 'Underwear' .and 1 more"):
-        load("clothing1m", root)
+        load("clothing1m", root, {"train": 129})
 
 
 def test_imagefolder_with_and_without_a_test_folder(tmp_path):

@@ -27,9 +27,14 @@ def root(tmp_path_factory):
     return trees.clothing1m(tmp_path_factory.mktemp("clothing1m"))
 
 
+@pytest.fixture(autouse=True)
+def _card(root, small_set):
+    assert small_set("clothing1m", root) == "small-clothing1m"
+
+
 def config(root, **given):
     sizes = {"meta_size": 30, "clean_val_size": 10, "noisy_val_size": 14, "image_size": 24}
-    return resolve(RunConfig(method="mslg", dataset="clothing1m", data_path=root, **sizes, **given))
+    return resolve(RunConfig(method="mslg", dataset="small-clothing1m", data_path=root, **sizes, **given))
 
 
 def all_batches(root, **given):
@@ -97,8 +102,8 @@ def test_batches_hold_the_images_of_their_rows(root):
     assert batches[0].labels[0] == (row % 14 + (row % 3 == 0)) % 14
 
 
-def test_a_streamed_hub_set_has_the_resident_ones_pixels_and_fingerprint(cifar_like):
-    card = registry.dataset_card("cifar10")
+def test_a_streamed_hub_set_has_the_resident_ones_pixels_and_fingerprint(cifar_like, small_cifar10):
+    card = registry.dataset_card(small_cifar10)
     options = {"data_path": cifar_like, "image_size": 20, "limit_train": 40}
     resident = load_dataset(card, **options)
     streamed = load_dataset(card, **options, budget_mb=0)

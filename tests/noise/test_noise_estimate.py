@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from noisybench.noise import transition_matrix
-from noisybench.noise.estimate import anchor_points, confident_joint
+from noisybench.noise.estimate import anchor_points, confident_joint, noise_rate, wilson_interval
 from noisybench.spec.config import RunConfig
 from noisybench.spec.layers import resolve
 from noisybench.train.prepare import official_parts
@@ -54,6 +54,20 @@ def test_a_label_nobody_was_given_keeps_its_unit_row():
     estimated = confident_joint(np.array([0, 0, 1]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]))
     assert estimated[2].tolist() == [0, 0, 1]
     assert np.isfinite(estimated).all()
+
+
+def test_noise_rate_weighs_classes_as_the_model_predicts_them():
+    """Three images of class 0 with 30 % noise, one of class 1 with 10 %."""
+    assert noise_rate(T, np.eye(3)[[0, 0, 0, 1]]) == pytest.approx((3 * 0.3 + 0.1) / 4)
+
+
+def test_wilson_interval():
+    """54 of 120, against SciPy's; and its closed form at 0 of n, z² / (n + z²)."""
+    from scipy.stats import binomtest
+
+    expected = binomtest(54, 120).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(54, 120) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert wilson_interval(0, 50) == pytest.approx((0, 1.959964**2 / (50 + 1.959964**2)))
 
 
 def test_distillation_loss_by_hand():

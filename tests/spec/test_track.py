@@ -100,12 +100,20 @@ def test_a_setting_that_speaks_of_epochs_or_steps_says_what_it_counts(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_to_the_end(method, cifar_like, tmp_path):
+def test_every_method_trains_to_the_end(method, cifar_like, tmp_path, small_cifar10):
     """What a configuration alone does not show: an optimizer, precision or length that a method objects to."""
     # So few steps would end before a phase that starts by steps.
     small: dict = {"settings": dict.fromkeys(counted(method, "steps"), 0)}
     small |= {"model": "noisybench_cnn4", "image_size": 8, "meta_size": 30, "noisy_val_size": 10, "clean_val_size": 10}
-    config = fast(method, epochs=2, batch_size=70, data_path=cifar_like, output=tmp_path / "run", **small)
+    config = fast(
+        method,
+        dataset=small_cifar10,
+        epochs=2,
+        batch_size=70,
+        data_path=cifar_like,
+        output=tmp_path / "run",
+        **small,
+    )
     assert noisybench.run(config).status == "completed"
 
 

@@ -191,9 +191,10 @@ def start(*arguments: str | Path) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_path, cli):
+def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_path, cli, small_set):
     """As a cluster does it: the signal goes to the decoding processes too."""
-    arguments = ["run", "--method", "ce", "--dataset", "clothing1m", "--data-path", trees.clothing1m(tmp_path / "data")]
+    root = trees.clothing1m(tmp_path / "data")
+    arguments = ["run", "--method", "ce", "--dataset", small_set("clothing1m", root), "--data-path", root]
     arguments += ["--image-size", 24, "--memory-budget", 0, "--workers", 1, "--model", "noisybench_cnn4"]
     arguments += [
         "--set",

@@ -19,7 +19,13 @@ from noisybench.spec.cards import SplitSizes
 
 TRAIN, TEST, CLASSES, EPOCHS, LEFT = 300, 100, 10, 7, 210
 SIZES = {"meta_size": 40, "noisy_val_size": 30, "clean_val_size": 20}
-SHARED = {"method": "test_metrics_by_hand:Known", "dataset": "cifar10", **SIZES, "epochs": EPOCHS, "batch_size": 64}
+SHARED = {
+    "method": "test_metrics_by_hand:Known",
+    "dataset": "small-cifar10",
+    **SIZES,
+    "epochs": EPOCHS,
+    "batch_size": 64,
+}
 
 # How many images of each set a head gets right in each epoch. The rules that select an epoch all choose another one,
 # and validation accuracy has its highest value twice.
@@ -91,14 +97,14 @@ def read(folder, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def files(cifar_like, tmp_path, cli):
+def files(cifar_like, small_cifar10, tmp_path, cli):
     """Pixels and true labels of both parts, given labels of every third one wrong, and the noise file with them."""
     (pixels, true), test = read(cifar_like, "train"), read(cifar_like, "test")
     numbers = np.arange(TRAIN)
     given = np.where(numbers // 10 % 3 == 0, (true + 1 + numbers % 4) % CLASSES, true)
     with open(tmp_path / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows([("noisy", "clean"), *zip(given, true, strict=True)])
-    arguments = ("--dataset", "cifar10", "--data-path", cifar_like, "--output", tmp_path / "noise.npz")
+    arguments = ("--dataset", small_cifar10, "--data-path", cifar_like, "--output", tmp_path / "noise.npz")
     assert cli("noise", "import", tmp_path / "labels.csv", *arguments)[0] == 0
     return pixels, true, given, test
 

@@ -144,12 +144,12 @@ AUGMENTATIONS = {
 
 
 def cifar(folder: Path, output: Path, **changes) -> noisybench.RunConfig:
-    given = {"method": "watching:Watching", "dataset": "cifar10", "data_path": folder, "noise_rate": 0.4}
+    given = {"method": "watching:Watching", "dataset": "small-cifar10", "data_path": folder, "noise_rate": 0.4}
     return noisybench.RunConfig(**{**given, "epochs": 2, "batch_size": 64, "output": output, **changes})
 
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-def test_the_sealed_streams(cifar_like, tmp_path, augmentation):
+def test_the_sealed_streams(cifar_like, small_cifar10, tmp_path, augmentation):
     augment, expected = AUGMENTATIONS[augmentation]
     # The meta set is augmented as the train set in the first two, and left alone in the others.
     of_meta = augmentation.startswith("crop")
@@ -174,7 +174,7 @@ def test_the_sealed_streams(cifar_like, tmp_path, augmentation):
 
 
 @pytest.mark.parametrize("budget", [4096, 0], ids=["resident", "streamed"])
-def test_the_authors_streams(cifar_like, tmp_path, budget):
+def test_the_authors_streams(cifar_like, small_cifar10, tmp_path, budget):
     """Their meta set and selection set are halves of the test part, with true labels; no train image is held out."""
     train, test = (parquet_part(cifar_like, name) for name in ("train", "test"))
     sizes = {**SIZES, "noisy_val_size": 0}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 
 from noisybench.data.layouts.user_images import image_names
 from noisybench.data.listing import Listing, Part, Report, parse_labels
+from noisybench.data.promises import promised_entries
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
 
@@ -14,18 +16,15 @@ def read_animal10n(card: DatasetCard, root: Path, checked: CheckedLabels | None,
     """``training`` is the noisy train part, ``testing`` the clean test part."""
     parts = {}
     for name, expected in zip(("train", "test"), card.files, strict=True):
-        folder = root / expected.path
-        if not folder.is_dir():
+        if not (root / expected.path).is_dir():
             report.problems.append(f"{expected.path}/ is missing ({expected.entries:,} {expected.what})")
             continue
-        names = image_names(folder, report)
-        if len(names) != expected.entries:
-            report.notes.append(f"{expected.path}/: {len(names):,} images, {expected.entries:,} in the full dataset")
-        texts = [file.partition("_")[0] for file in names]
+        names = image_names(root, expected.path, report)
+        report.problems += promised_entries(len(names), expected.entries, f"{expected.path}/")
+        texts = [posixpath.basename(file).partition("_")[0] for file in names]
         labels = parse_labels(texts, len(card.classes), f"file names in {expected.path}/", report)
         if labels is not None:
-            part = Part([f"{expected.path}/{file}" for file in names], labels)
-            parts[name] = part
+            parts[name] = Part(names, labels)
     if report.problems:
         return None
     parts["test"].truth = parts["test"].labels

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core import rng
-from noisybench.data.listing import UNKNOWN, Listing, Part, Report, list_file, parse_labels
+from noisybench.core.file_names import shown_name
+from noisybench.data.listing import UNKNOWN, Listing, Part, Report, inside, list_file, parse_labels
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
 
@@ -25,6 +26,8 @@ def read_clothing1m(card: DatasetCard, root: Path, checked: CheckedLabels | None
     }
     noisy = _labels(root, card, "noisy_label_kv.txt", report)
     clean = _labels(root, card, "clean_label_kv.txt", report)
+    if not report.problems:
+        keys = {name: inside(listed, f"{name}_key_list.txt", report) for name, listed in keys.items()}
     if report.problems:
         return None
 
@@ -63,14 +66,26 @@ def _labels(root: Path, card: DatasetCard, name: str, report: Report) -> dict[st
         report.problems.append(f"{name}: {len(odd)} lines are not 'path label', the first is line {odd[0] + 1}")
         return {}
     labels = parse_labels([label for _, label in pairs], len(card.classes), name, report)
-    return {} if labels is None else dict(zip((key for key, _ in pairs), labels.tolist(), strict=True))
+    if labels is None:
+        return {}
+    found, changed = {}, []
+    for key, label in zip(inside([key for key, _ in pairs], name, report), labels.tolist(), strict=True):
+        if found.get(key, label) != label:
+            changed.append(key)
+        found[key] = label
+    if changed:
+        report.notes.append(
+            f"{name}: {len(changed)} images have two labels, the first {shown_name(changed[0])}; the later one is taken"
+        )
+    return found
 
 
 def _look_up(keys: list[str], labels: dict[str, int], list_name: str, label_name: str, report: Report):
     without = [key for key in keys if key not in labels]
     if without:
         report.problems.append(
-            f"{list_name}: {len(without)} of {len(keys)} keys have no label in the {label_name}, the first {without[0]}"
+            f"{list_name}: {len(without)} of {len(keys)} keys have no label in the {label_name}, the first "
+            f"{shown_name(without[0])}"
         )
         return None
     return np.array([labels[key] for key in keys], dtype=np.int64)

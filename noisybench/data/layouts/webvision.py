@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from noisybench.data.listing import Listing, Part, Report, list_file, parse_labels
+from noisybench.data.listing import Listing, Part, Report, inside, list_file, parse_labels
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
 
@@ -29,7 +29,7 @@ def read_webvision(card: DatasetCard, root: Path, checked: CheckedLabels | None,
         labels = parse_labels([label for _, label in pairs], WEBVISION_CLASSES, file, report)
         if labels is None:
             continue
-        names = [folder + path for path, _ in pairs]
+        names = inside([folder + path for path, _ in pairs], file, report)
         kept = [row for row in range(len(names)) if labels[row] < len(card.classes)]
         parts[name] = Part([names[row] for row in kept], labels[kept])
     if report.problems:
