@@ -263,7 +263,8 @@ MSLG = ["run", "--method", "mslg", *MSLG_SETTINGS, *SHORT, "--output"]
 def test_two_hosts_are_one(hosts, tmp_path):
     found = ended(on_two_hosts(hosts, accelerate, *MSLG, tmp_path / "two"), 240)
     assert [code for code, _, _ in found] == [0, 0], found
-    assert "epoch 2/2" in found[0][1] and found[1][1] == ""
+    own = [line for line in found[1][1].splitlines() if not line.startswith("[Gloo]")]  # torch 2.10 tells of its peers
+    assert "epoch 2/2" in found[0][1] and own == []
     run_in_one_process("mslg", tmp_path / "one", settings={"warmup_epochs": 1, "kappa": 4.0})
     assert max(deviations(tmp_path / "one", tmp_path / "two").values()) < 1e-10
 
