@@ -70,7 +70,7 @@ def test_small_loss_selection_leaves_out_what_the_noise_says(cli, noises, tmp_pa
     settings = ("--set", "method.ramp_epochs=1", "--set", "batch_size=20", "--limit-train", "300")
     sizes = ("--meta-size", "20", "--set", "noisy_val_size=20", "--set", "clean_val_size=20")
     record = trained(cli, tmp_path / "run", "--method", "co-teaching", "--noise", noise, *settings, *sizes)
-    assert record.curves["kept_fraction"] == pytest.approx([1 - tau] * 2, abs=1e-6)
+    assert record.curves["method/kept_fraction"] == pytest.approx([1 - tau] * 2, abs=1e-6)
 
 
 def test_dividemix_follows_the_trait_and_not_the_name(cli, noises, tmp_path):
