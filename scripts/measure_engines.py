@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import noisybench
 from noisybench.data.loader import Stream
-from noisybench.meta import classifier_inputs, label_meta_gradient, look_ahead_gradient, noisy_forward
+from noisybench.meta import LabelSteps, classifier_inputs, label_meta_gradient, look_ahead_gradient, noisy_forward
 from noisybench.methods.ema import frozen_copy, update_ema
 from noisybench.methods.mlnt import nearest_neighbours, synthetic_labels
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.train.prepare import prepare, streams
 
 ENGINES = ("jvp", "finite-difference", "head")
@@ -57,7 +57,7 @@ def mlnt_orders(network: nn.Module, teacher: nn.Module, train: Stream, epoch: in
     def gradient(order: str, inner_lr: float) -> Tensor:
         forward = noisy_forward(network, images, update_buffers=False, twice=True)
         one_hot = F.one_hot(sets, 10).to(target.dtype)
-        found, _ = look_ahead_gradient(network, forward, one_hot, disagreement, inner_lr=inner_lr, order=order)
+        found, _ = look_ahead_gradient(network, forward, LabelSteps(one_hot, inner_lr), disagreement, order=order)
         return torch.cat([part.flatten() for part in found.values()])
 
     for inner_lr in (0.02, 0.2):
@@ -68,11 +68,11 @@ def mlnt_orders(network: nn.Module, teacher: nn.Module, train: Stream, epoch: in
 
 def main() -> None:
     config = noisybench.resolve(noisybench.RunConfig(method="mslg", noise_rate=0.6))
-    arguments = {"num_classes": 10, "channels": 1, "image_size": 8, "pretrained": False, "seed": 0}
+    spec = NetworkSpec(config.model, num_classes=10, channels=1, image_size=8)
     for dtype in (torch.float64, torch.float32):
         on_device = streams(config, prepare(config), torch.device("cpu"), dtype)
         train, meta = on_device.train, on_device.meta
-        network = create_network(config.model, **arguments).to(dtype)
+        network = create_network(spec, seed=0).to(dtype)
         teacher = frozen_copy(network)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
         for epoch in range(EPOCHS[-1] + 1):

@@ -234,7 +234,7 @@ def runs(
     counts = _numbers("--together", together, least=1)
     from benchmarks.perf.hardware import measuring_device
     from benchmarks.perf.records import JsonFile
-    from benchmarks.perf.runs import RunLength, cifar10_run, measure_runs
+    from benchmarks.perf.runs import Procedure, RunLength, cifar10_run, measure_runs
     from benchmarks.perf.subjects import named
 
     usual, chosen = cifar10_run(), named(methods)
@@ -252,12 +252,14 @@ def runs(
         size,
         length,
         measured_on,
-        together=counts,
-        steps=steps or (1000 if measured_on.type == "cuda" else 10),
-        repeats=repeats,
-        threads=threads,
-        precision=precision,
-        channels_last=channels_last,
+        Procedure(
+            together=counts,
+            steps=steps or (1000 if measured_on.type == "cuda" else 10),
+            repeats=repeats,
+            threads=threads,
+            precision=precision,
+            channels_last=channels_last,
+        ),
     )
     _give(found.records, file)
     for note in found.notes:

@@ -6,10 +6,10 @@ import copy
 
 import torch
 
-from benchmarks.perf.bare import bare_epoch
+from benchmarks.perf.bare import BareSet, bare_epoch
 from benchmarks.perf.hardware import hardware
 from benchmarks.perf.problem import Problem, Size
-from benchmarks.perf.records import Record, make_records
+from benchmarks.perf.records import Circumstances, Record, make_records
 from benchmarks.perf.timing import interleaved
 from noisybench.methods.optimizers import build_optimizer
 from noisybench.train.session import BegunEpoch
@@ -27,11 +27,11 @@ class EpochPair:
 
     def __init__(self, size: Size, device: torch.device, epochs: int):
         augment = {"crop_padding": PADDING, "horizontal_flip": True}
-        self.problem = Problem("ce", {}, size, device, epochs=epochs, changes={"augment": augment})
+        self.problem = Problem("ce", {}, size, device, changes={"epochs": epochs, "augment": augment})
         self.network = copy.deepcopy(self.problem.method.network)
         self._optimizer = build_optimizer(self.problem.config.optimizer, self.network.parameters())
-        train = self.problem.streams.train
-        self._pixels = train.pixels[:]
+        train, card = self.problem.streams.train, self.problem.data.dataset.card
+        self._train = BareSet(train.pixels[:], train.labels, train.sample, card.mean, card.std, PADDING)
         self._done = {FRAMEWORK: 0, BARE: 0}
 
     def framework_epoch(self) -> dict[str, float]:
@@ -47,16 +47,11 @@ class EpochPair:
 
     def bare_epoch(self) -> None:
         """The next epoch of the bare loop."""
-        card, config, train = self.problem.data.dataset.card, self.problem.config, self.problem.streams.train
+        config = self.problem.config
         bare_epoch(
             self.network,
             self._optimizer,
-            self._pixels,
-            train.labels,
-            train.sample,
-            mean=card.mean,
-            std=card.std,
-            padding=PADDING,
+            self._train,
             batch_size=config.batch_size,
             seed=config.seed,
             epoch=self._done[BARE],
@@ -74,5 +69,5 @@ def measure_epoch(sizes: list[Size], device: torch.device, *, repeats: int) -> l
         seconds = interleaved(epochs, device, repeats=repeats, warmup=1)
         setup = {"model": size.model, "images": size.rows, "batch": size.batch_size, "image": size.side}
         baselines = {BARE: None, FRAMEWORK: BARE}
-        records += make_records("epoch", "epoch", "s", seconds, baselines, setup, machine)
+        records += make_records(Circumstances("epoch", setup, machine), "epoch", "s", seconds, baselines)
     return records

@@ -16,7 +16,7 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.perf.hardware import hardware
 from benchmarks.perf.problem import SINGLE_PROCESS
-from benchmarks.perf.records import Hardware, Record, make_records
+from benchmarks.perf.records import Circumstances, Hardware, Record, make_records
 from benchmarks.perf.timing import interleaved
 from noisybench.core import rng
 from noisybench.data import Images
@@ -90,7 +90,7 @@ def _measure_size(
     best = {name: max(among, key=lambda each: np.median(rates[each])) for name, among in _rivals(passes, memory, files)}
     baselines = {name: best.get(name) for name in passes}
     setup = {"images": images, "image": SIDE, "batch": batch_size, "augmentation": "crop, flip, normalise"}
-    return make_records("loaders", "samples per second", "samples/s", rates, baselines, setup, machine)
+    return make_records(Circumstances("loaders", setup, machine), "samples per second", "samples/s", rates, baselines)
 
 
 def _rivals(passes: Iterable[str], memory: list[str], files: list[str]) -> list[tuple[str, list[str]]]:

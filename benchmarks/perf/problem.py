@@ -70,6 +70,7 @@ class Size:
         classes: C.
         side: of the images, in pixels.
         rows: of the noisy train set.
+        test_rows: of the test set; one of each class if not given.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Size:
     classes: int
     side: int
     rows: int
+    test_rows: int | None = None
 
 
 def image_side(model: str) -> int:
@@ -118,9 +120,7 @@ class Problem:
         settings: its own, above its recipe for ``synthetic``.
         size: of the problem.
         device: where it trains.
-        epochs: of the run that it is part of.
-        changes: further configuration.
-        test_rows: images of the test set; one of each class if not given.
+        changes: further configuration of the run that it is part of.
         accelerator: of the run. A configuration with ``mixed_precision`` needs Accelerate's own.
 
     Raises:
@@ -134,9 +134,7 @@ class Problem:
         size: Size,
         device: torch.device,
         *,
-        epochs: int = EPOCHS,
         changes: dict[str, Any] | None = None,
-        test_rows: int | None = None,
         accelerator: Any = SINGLE_PROCESS,
     ):
         self.device = device
@@ -149,12 +147,12 @@ class Problem:
             "meta_size": size.batch_size,
             "noisy_val_size": 0,
             "clean_val_size": 0,
-            "epochs": epochs,
+            "epochs": EPOCHS,
             "settings": settings,
         }
         self.config: ResolvedConfig = resolve_dict(merge(given, changes or {}))
         train_rows = size.rows + size.batch_size
-        dataset = made_up_dataset(size.classes, size.side, train_rows, test_rows or size.classes, device)
+        dataset = made_up_dataset(size.classes, size.side, train_rows, size.test_rows or size.classes, device)
         self.data: RunData = prepare_dataset(self.config, dataset)
         self.session = Session(self.config, self.data, Place(World(accelerator), device, torch.float32))
         self.world, self.streams = self.session.world, self.session.streams

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -87,35 +88,43 @@ def spread(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
     return middle, (lower, upper)
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """What records of one measurement share; the attributes are :class:`Record`'s."""
+
+    part: Part
+    setup: dict[str, str | int | bool]
+    hardware: Hardware
+
+
 def make_records(
-    part: Part,
+    under: Circumstances,
     quantity: str,
     unit: str,
     values: dict[str, list[float]],
     baselines: dict[str, str | None],
-    setup: dict[str, str | int | bool],
-    hardware: Hardware,
 ) -> list[Record]:
     """Records of things that were measured side by side.
 
     Args:
+        under: what they share.
         values: by name.
         baselines: the name of what each is compared with, by name.
     """
     found = {name: spread(each) for name, each in values.items()}
     return [
         Record(
-            part=part,
+            part=under.part,
             name=name,
             quantity=quantity,
             unit=unit,
-            setup=setup,
+            setup=under.setup,
             values=values[name],
             median=median,
             quartiles=quartiles,
             baseline=baselines[name],
             ratio=None if baselines[name] is None else median / found[baselines[name]][0],
-            hardware=hardware,
+            hardware=under.hardware,
         )
         for name, (median, quartiles) in found.items()
     ]

@@ -6,17 +6,18 @@ They are what the methods' own steps are compared with: the same mathematics at 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisybench.data.loader import Batch
-from noisybench.meta import classifier_inputs, functional_logits, plain_attention, soft_label_loss
+from noisybench.meta import MetaBatch, classifier_inputs, functional_logits, plain_attention, soft_label_loss
 from noisybench.methods.ema import update_ema
 from noisybench.methods.losses import entropy
 from noisybench.methods.mlnt import MLNT, nearest_neighbours, synthetic_labels
-from noisybench.methods.mslg import MSLG
+from noisybench.methods.mslg import MSLG, MSLGSettings
 
 
 def double_backward_mslg_step(
@@ -24,13 +25,8 @@ def double_backward_mslg_step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     label_logits: Tensor,
-    meta_images: Tensor,
-    meta_labels: Tensor,
-    *,
-    inner_lr: float,
-    kappa: float,
-    entropy_weight: float,
-    label_floor: float,
+    meta: MetaBatch,
+    settings: MSLGSettings,
 ) -> Tensor:
     """MSLG's step as in the authors' code (gorkemalgan/MSLG_noisy_label): the look-ahead step keeps its graph.
 
@@ -39,8 +35,8 @@ def double_backward_mslg_step(
     Args:
         images: N×C×H×W.
         label_logits: ℓ, N×C.
-        meta_images, meta_labels: the clean batch.
-        inner_lr, kappa, entropy_weight, label_floor: as in the method's settings.
+        meta: the clean batch and its loss.
+        settings: the method's; ``inner_lr``, ``kappa``, ``entropy_weight`` and ``label_floor`` are read.
 
     Returns:
         The new ℓ. The network is stepped.
@@ -49,17 +45,17 @@ def double_backward_mslg_step(
     weights = dict(network.named_parameters())
     with plain_attention():
         logits = network(images)
-        loss = soft_label_loss(logits, label_logits, label_floor)
+        loss = soft_label_loss(logits, label_logits, settings.label_floor)
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
         ahead = {
-            name: weight - inner_lr * gradient
+            name: weight - settings.inner_lr * gradient
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
-        meta_loss = F.cross_entropy(functional_logits(network, ahead, meta_images), meta_labels)
+        meta_loss = meta.loss(functional_logits(network, ahead, meta.images))
         label_gradient = torch.autograd.grad(meta_loss, label_logits, retain_graph=True)[0]
         # kappa = αβ/(N·C): the authors' β is κ·N·C/α
-        moved = label_logits.detach() - kappa * label_logits.numel() / inner_lr * label_gradient
-        loss = soft_label_loss(logits, moved, label_floor) + entropy_weight * entropy(logits)
+        moved = label_logits.detach() - settings.kappa * label_logits.numel() / settings.inner_lr * label_gradient
+        loss = soft_label_loss(logits, moved, settings.label_floor) + settings.entropy_weight * entropy(logits)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
     optimizer.step()
@@ -79,12 +75,8 @@ class AuthorsMSLG:
             method.optimizer,
             batch.images,
             store.read("label_logits", batch.index),
-            batch.meta_images,
-            batch.meta_labels,
-            inner_lr=method.settings.inner_lr,
-            kappa=method.settings.kappa,
-            entropy_weight=method.settings.entropy_weight,
-            label_floor=method.settings.label_floor,
+            MetaBatch.labelled(batch.meta_images, batch.meta_labels),
+            method.settings,
         )
         store.write("label_logits", batch.index, moved)
 
@@ -120,27 +112,37 @@ def official_meta_loss(
     return total / len(label_sets)
 
 
+@dataclass(frozen=True)
+class Consistency:
+    """MLNT's meta loss.
+
+    Attributes:
+        label_sets: M×N int64, perturbed ones.
+        target: N×C probabilities, the teacher's.
+        inner_lr: a.
+        weight: A(t). The divergence is a mean over N·C entries, as released.
+    """
+
+    label_sets: Tensor
+    target: Tensor
+    inner_lr: float
+    weight: float
+
+
 def official_mlnt_step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
-    label_sets: Tensor,
-    target: Tensor,
-    *,
-    inner_lr: float,
-    weight: float,
+    consistency: Consistency,
 ) -> None:
     """MLNT's step as in the official code (LiJunnan1992/MLNT, main.py): one backward pass through M look-ahead steps.
 
     Args:
         images: N×C×H×W.
         labels: N int64, the given ones.
-        label_sets: M×N int64, perturbed ones.
-        target: N×C probabilities, the teacher's.
-        inner_lr: a.
-        weight: A(t), of the meta loss. The divergence is a mean over N·C entries, as released.
     """
+    target, inner_lr = consistency.target, consistency.inner_lr
 
     def disagreement(moved: Tensor) -> Tensor:
         return F.kl_div(F.log_softmax(moved, dim=1), target, reduction="batchmean") / target.shape[1]
@@ -149,8 +151,8 @@ def official_mlnt_step(
     with plain_attention():
         logits = network(images)
         F.cross_entropy(logits, labels).backward(retain_graph=True)
-        meta = official_meta_loss(network, images, logits, label_sets, disagreement, inner_lr=inner_lr)
-        (weight * meta).backward()
+        meta = official_meta_loss(network, images, logits, consistency.label_sets, disagreement, inner_lr=inner_lr)
+        (consistency.weight * meta).backward()
     optimizer.step()
 
 
@@ -186,8 +188,5 @@ class OfficialMLNT:
             method.optimizer,
             batch.images,
             batch.labels,
-            torch.stack(drawn),
-            target,
-            inner_lr=settings.inner_lr,
-            weight=settings.consistency_weight,
+            Consistency(torch.stack(drawn), target, settings.inner_lr, settings.consistency_weight),
         )

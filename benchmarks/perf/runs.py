@@ -13,9 +13,9 @@ import torch
 from benchmarks.perf.gpu import GpuUse, GpuWatch, ask, gpu_name
 from benchmarks.perf.hardware import hardware
 from benchmarks.perf.problem import Size
-from benchmarks.perf.records import Hardware, Record, make_records
+from benchmarks.perf.records import Circumstances, Hardware, Record, make_records
 from benchmarks.perf.steps import LAYOUTS
-from benchmarks.perf.stretches import EVALUATION, MAIN, WARM_UP, Order, Stretch, build, stretches
+from benchmarks.perf.stretches import EVALUATION, MAIN, WARM_UP, Assignment, Stretch, build, stretches
 from benchmarks.perf.subjects import Variant
 from benchmarks.perf.together import Crew, ProcessFailed
 from noisybench.bench.plan import train_size
@@ -47,7 +47,9 @@ def cifar10_run() -> RunLength:
     """A run on CIFAR-10 under the sealed protocol, by the dataset's card."""
     config = resolve_dict({"method": "ce", "dataset": "cifar10"})
     evaluated = registry.dataset_card("cifar10").test_size + config.noisy_val_size + config.clean_val_size
-    return RunLength(config.epochs, train_size(config), evaluated)
+    images = train_size(config)
+    assert images is not None  # it is on the card
+    return RunLength(config.epochs, images, evaluated)
 
 
 def warm_up_epochs(method: str, epochs: int) -> int:
@@ -108,18 +110,29 @@ class RunsMeasured:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class Procedure:
+    """How runs are measured.
+
+    Attributes:
+        together: numbers of processes at once. The smallest is what the others are compared with.
+        steps: of training in a stretch.
+        repeats: stretches of each phase.
+        threads: of each process; None for torch's number divided by the number of processes, at least 1.
+        precision: fp32 or bf16.
+        channels_last: whether images and weights lie so in memory.
+    """
+
+    together: list[int]
+    steps: int
+    repeats: int
+    threads: int | None = None
+    precision: str = "fp32"
+    channels_last: bool = False
+
+
 def measure_runs(
-    chosen: list[Variant],
-    size: Size,
-    length: RunLength,
-    device: torch.device,
-    *,
-    together: list[int],
-    steps: int,
-    repeats: int,
-    threads: int | None = None,
-    precision: str = "fp32",
-    channels_last: bool = False,
+    chosen: list[Variant], size: Size, length: RunLength, device: torch.device, procedure: Procedure
 ) -> RunsMeasured:
     """Stretches of runs, each a process of its own, for each method and each number of processes at once.
 
@@ -129,34 +142,30 @@ def measure_runs(
 
     Args:
         size: of the problem; its rows are the images of an epoch.
-        together: numbers of processes at once. The smallest is what the others are compared with.
-        steps: of training in a stretch.
-        repeats: stretches of each phase.
-        threads: of each process; torch's number divided by the number of processes, at least 1, if not given.
 
     Raises:
         UserError: a method cannot be built, or stands for another code's step; nothing was measured.
     """
     machine = hardware(device)
-    orders = []
+    assignments = []
     for variant in chosen:
         if variant.reference is not None:
             raise UserError(f"--methods {variant.name}: only a method's own step trains whole runs; leave it out")
-        order = Order(
+        assignment = Assignment(
             variant,
             size,
             phases_of(variant.method, length),
-            steps=steps,
+            steps=procedure.steps,
             evaluated=length.evaluated,
-            repeats=repeats,
+            repeats=procedure.repeats,
             device=device.type,
-            threads=threads or torch.get_num_threads(),
-            precision=precision,
-            channels_last=channels_last,
+            threads=procedure.threads or torch.get_num_threads(),
+            precision=procedure.precision,
+            channels_last=procedure.channels_last,
         )
         small = replace(size, rows=max(size.batch_size, size.classes))
-        build(replace(order, size=small, precision="fp32"), CPU)  # what cannot be built, ends here
-        orders.append(order)
+        build(replace(assignment, size=small, precision="fp32"), CPU)  # what cannot be built, ends here
+        assignments.append(assignment)
 
     watch, notes = watch_of(device)
     records, failed = [], {}
@@ -167,23 +176,25 @@ def measure_runs(
         "image": size.side,
         "images": size.rows,
         "evaluated": length.evaluated,
-        "precision": precision,
-        "layout": LAYOUTS[channels_last],
-        "steps measured": steps,
-        "threads of a run": "all, shared out" if threads is None else threads,
+        "precision": procedure.precision,
+        "layout": LAYOUTS[procedure.channels_last],
+        "steps measured": procedure.steps,
+        "threads of a run": "all, shared out" if procedure.threads is None else procedure.threads,
     }
-    for order in orders:
-        name = order.variant.name
+    for assignment in assignments:
+        name = assignment.variant.name
         found: dict[int, dict[str, list[Round]]] = {}
-        for number in sorted(together):
-            share = order if threads is not None else replace(order, threads=max(1, order.threads // number))
+        for number in sorted(procedure.together):
+            share = assignment
+            if procedure.threads is None:
+                share = replace(assignment, threads=max(1, assignment.threads // number))
             try:
                 found[number] = measure_together(share, number, watch)
             except ProcessFailed as error:
                 failed[f"{name}, {count_name(number)}"] = str(error)
                 break  # more of them would fail too
         if found:
-            records += run_records(found, order.phases, {**setup, "method": name}, machine)
+            records += run_records(found, assignment.phases, {**setup, "method": name}, machine)
     if watch is not None:
         notes += [f"{NO_GPU}: {reason}" for reason in dict.fromkeys(watch.missed)]
     return RunsMeasured(records, failed, notes)
@@ -201,15 +212,17 @@ def watch_of(device: torch.device) -> tuple[GpuWatch | None, list[str]]:
     return GpuWatch(gpu), []
 
 
-def measure_together(order: Order, number: int, watch: GpuWatch | None) -> dict[str, list[Round]]:
-    """``order.repeats`` rounds of each phase, by its name. Evaluation is over before nvidia-smi could say anything.
+def measure_together(assignment: Assignment, number: int, watch: GpuWatch | None) -> dict[str, list[Round]]:
+    """``assignment.repeats`` rounds of each phase, by its name.
+
+    The GPU is not watched in evaluation, which is over before nvidia-smi could say anything.
 
     Raises:
         ProcessFailed: a process raised or died; all are ended.
     """
-    watches = {phase: None if phase == EVALUATION else watch for phase in order.phases}
-    with Crew(stretches, order, number) as crew:
-        return {phase: [meet(crew, watches[phase]) for _ in range(order.repeats)] for phase in order.phases}
+    watches = {phase: None if phase == EVALUATION else watch for phase in assignment.phases}
+    with Crew(stretches, assignment, number) as crew:
+        return {phase: [meet(crew, watches[phase]) for _ in range(assignment.repeats)] for phase in assignment.phases}
 
 
 def meet(crew: Crew, watch: GpuWatch | None, clock: Callable[[], float] = time.perf_counter) -> Round:
@@ -237,23 +250,23 @@ def run_records(
     alone = dict.fromkeys(names)  # compared with nothing: a GPU may be idle
     records = []
     for phase in phases:
-        of_phase = {**setup, "phase": phase}
+        of_phase = Circumstances("runs", {**setup, "phase": phase}, machine)
         rounds = {name: each[phase] for name, each in names.items()}
 
         def values(of_round: Callable[[Round], float], rounds=rounds) -> dict[str, list[float]]:
             return {name: [of_round(each) for each in several] for name, several in rounds.items()}
 
         rates, times = values(lambda each: each.samples_per_second), values(lambda each: each.epoch_seconds)
-        records += make_records("runs", "samples per second", "samples/s", rates, baselines, of_phase, machine)
-        records += make_records("runs", "time of an epoch", "s", times, baselines, of_phase, machine)
+        records += make_records(of_phase, "samples per second", "samples/s", rates, baselines)
+        records += make_records(of_phase, "time of an epoch", "s", times, baselines)
         if all(each.gpu is not None for several in rounds.values() for each in several):
             busy, memory = values(lambda each: each.gpu.busy), values(lambda each: float(each.gpu.memory))
-            records += make_records("runs", "GPU busy", "share", busy, alone, of_phase, machine)
-            records += make_records("runs", "GPU memory in use", "bytes", memory, alone, of_phase, machine)
+            records += make_records(of_phase, "GPU busy", "share", busy, alone)
+            records += make_records(of_phase, "GPU memory in use", "bytes", memory, alone)
     minutes = {name: run_minutes(each, phases) for name, each in names.items()}
     warmup = phases.get(WARM_UP, 0)
     of_run = {**setup, "epochs": warmup + phases.get(MAIN, 0), "epochs of warm-up": warmup}
-    return records + make_records("runs", "minutes per run", "min", minutes, baselines, of_run, machine)
+    return records + make_records(Circumstances("runs", of_run, machine), "minutes per run", "min", minutes, baselines)
 
 
 def run_minutes(rounds: dict[str, list[Round]], phases: dict[str, int]) -> list[float]:

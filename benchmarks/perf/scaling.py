@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from benchmarks.perf.problem import Size
-from benchmarks.perf.records import Hardware, Record, make_records
+from benchmarks.perf.records import Circumstances, Hardware, Record, make_records
 from benchmarks.perf.steps import GPU_BURST, WARMUP, Measured, warm_up
 from benchmarks.perf.subjects import Bare, Subject, Variant
 from benchmarks.perf.timing import interleaved
@@ -36,15 +36,16 @@ def measure_rows(size: Size, device: torch.device, machine: Hardware, *, rows: l
     steps: dict[str, Callable] = {"bare CE": Bare(ce).step, **{name: each.step for name, each in subjects.items()}}
     burst = GPU_BURST if device.type == "cuda" else 1
     setup = {"model": size.model, "batch": size.batch_size, "classes": size.classes, "image": size.side}
+    under = Circumstances("scaling", setup, machine)
     smallest = _rows_name(min(rows))
     over_smallest = {name: None if name == smallest else smallest for name in subjects}
     over_bare = {name: None if name == "bare CE" else "bare CE" for name in steps}
     update_times = interleaved(updates, device, repeats=repeats, warmup=1, burst=UPDATE_BURST)
     step_times = interleaved(steps, device, repeats=repeats, warmup=WARMUP, burst=burst)
     return [
-        *make_records("scaling", "step time", "s", step_times, over_bare, setup, machine),
-        *make_records("scaling", "label rows, read and update", "s", update_times, over_smallest, setup, machine),
-        *make_records("scaling", "label store", "bytes", stored, over_smallest, setup, machine),
+        *make_records(under, "step time", "s", step_times, over_bare),
+        *make_records(under, "label rows, read and update", "s", update_times, over_smallest),
+        *make_records(under, "label store", "bytes", stored, over_smallest),
     ]
 
 
@@ -77,7 +78,7 @@ def measure_sizes(
             "rows": size.rows,
         }
         baselines = {name: None if name == "bare CE" else "bare CE" for name in steps}
-        records += make_records("scaling", "step time", "s", times, baselines, setup, machine)
+        records += make_records(Circumstances("scaling", setup, machine), "step time", "s", times, baselines)
     return Measured(records, failed)
 
 

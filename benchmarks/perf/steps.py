@@ -11,7 +11,7 @@ import torch
 from benchmarks.perf.hardware import hardware
 from benchmarks.perf.memory import peak_allocated_bytes, peak_bytes
 from benchmarks.perf.problem import Size
-from benchmarks.perf.records import Record, make_records
+from benchmarks.perf.records import Circumstances, Record, make_records
 from benchmarks.perf.subjects import Bare, Subject, Variant
 from benchmarks.perf.timing import in_turns, timed, wait_for
 from noisybench.core.errors import UserError, one_line
@@ -102,20 +102,24 @@ def measure_steps(
     if baseline in failed:
         raise UserError(f"{baseline} does not run with this model: {failed[baseline]}")
 
-    setup = {
-        "model": size.model,
-        "batch": size.batch_size,
-        "classes": size.classes,
-        "image": size.side,
-        "precision": asked.precision,
-        "compile": asked.compiled,
-        "layout": LAYOUTS[asked.channels_last],
-    }
+    under = Circumstances(
+        "steps",
+        {
+            "model": size.model,
+            "batch": size.batch_size,
+            "classes": size.classes,
+            "image": size.side,
+            "precision": asked.precision,
+            "compile": asked.compiled,
+            "layout": LAYOUTS[asked.channels_last],
+        },
+        machine,
+    )
     burst = GPU_BURST if device.type == "cuda" else 1
     timers = {name: partial(timed, subject.step, device, burst) for name, subject in subjects.items()} | beside()
     baselines = {name: None if name == baseline else baseline for name in timers}
     times = in_turns(timers, repeats=repeats)
-    records = make_records("steps", "step time", "s", times, baselines, setup, machine)
+    records = make_records(under, "step time", "s", times, baselines)
     counters = {} if asked.compiled else {"peak memory": peak_bytes}  # compiled regions are one operator to the counter
     if device.type == "cuda":
         counters["allocated memory"] = peak_allocated_bytes
@@ -127,7 +131,7 @@ def measure_steps(
             except Exception as error:  # forward-mode derivatives under autocast do not go through a dispatch mode
                 failed[f"{quantity} of {name}"] = _reason(error)
         over = {name: baselines[name] if baselines[name] in peaks else None for name in peaks}
-        records += make_records("steps", quantity, "bytes", peaks, over, setup, machine)
+        records += make_records(under, quantity, "bytes", peaks, over)
     return Measured(records, failed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ GPU_WARMUP = 100  # steps: clocks and the allocator have settled
 
 
 @dataclass(frozen=True)
-class Order:
+class Assignment:
     """What a process is to measure.
 
     Attributes:
@@ -82,27 +82,27 @@ class Stretch:
         return self.before + self.in_epoch * self.seconds / self.done
 
 
-def stretches(order: Order) -> Iterator[Piece]:
-    """Build the run; then ``order.repeats`` stretches of each phase, each phase warmed up before.
+def stretches(assignment: Assignment) -> Iterator[Piece]:
+    """Build the run; then ``assignment.repeats`` stretches of each phase, each phase warmed up before.
 
     Raises:
         UserError: the method raised, or picks no images.
     """
-    torch.set_num_threads(order.threads)
-    device = torch.device(order.device)
+    torch.set_num_threads(assignment.threads)
+    device = torch.device(assignment.device)
     if device.type == "cpu":
         keep_freed_memory()
-    forget_another_precision(MIXED[order.precision])
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[order.precision])
-    problem = build(order, device, accelerator)
-    for phase in _phases(problem, order, device):
+    forget_another_precision(MIXED[assignment.precision])
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[assignment.precision])
+    problem = build(assignment, device, accelerator)
+    for phase in _phases(problem, assignment, device):
         phase.warm_up()
         wait_for(device)
-        for _ in range(order.repeats):
+        for _ in range(assignment.repeats):
             yield phase.stretch
 
 
-def build(order: Order, device: torch.device, accelerator: Any = SINGLE_PROCESS) -> Problem:
+def build(assignment: Assignment, device: torch.device, accelerator: Any = SINGLE_PROCESS) -> Problem:
     """The run, with random crop and flip.
 
     Args:
@@ -113,29 +113,25 @@ def build(order: Order, device: torch.device, accelerator: Any = SINGLE_PROCESS)
     """
     changes = {
         "augment": {"crop_padding": PADDING, "horizontal_flip": True},
-        "mixed_precision": MIXED[order.precision],
-        "channels_last": order.channels_last,
+        "mixed_precision": MIXED[assignment.precision],
+        "channels_last": assignment.channels_last,
     }
+    test_rows = min(assignment.evaluated, assignment.steps * assignment.size.batch_size) or None
+    size = replace(assignment.size, test_rows=test_rows)
     return Problem(
-        order.variant.method,
-        order.variant.settings,
-        order.size,
-        device,
-        changes=changes,
-        test_rows=min(order.evaluated, order.steps * order.size.batch_size) or None,
-        accelerator=accelerator,
+        assignment.variant.method, assignment.variant.settings, size, device, changes=changes, accelerator=accelerator
     )
 
 
-def _phases(problem: Problem, order: Order, device: torch.device) -> Iterator[Training | Evaluation]:
+def _phases(problem: Problem, assignment: Assignment, device: torch.device) -> Iterator[Training | Evaluation]:
     """The phases that are asked for; every epoch is begun, as the method may need it."""
     of_epoch = {0: WARM_UP, problem.config.epochs - 1: MAIN}
     for epoch in range(problem.config.epochs):
-        training = Training(problem, epoch, order.steps, device)
-        if of_epoch.get(epoch) in order.phases:
+        training = Training(problem, epoch, assignment.steps, device)
+        if of_epoch.get(epoch) in assignment.phases:
             yield training
-    if EVALUATION in order.phases:
-        yield Evaluation(problem, order.evaluated, device)
+    if EVALUATION in assignment.phases:
+        yield Evaluation(problem, assignment.evaluated, device)
 
 
 class Training:

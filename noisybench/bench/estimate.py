@@ -14,12 +14,13 @@ class Estimate:
     """The cost of what is left of one run.
 
     Attributes:
-        forward_images: forward passes of single images (see :func:`~noisybench.bench.plan.forward_images`).
+        forward_images: forward passes of single images (see :func:`~noisybench.bench.plan.forward_images`); None if
+            nobody knows how many images there are.
         seconds: training and evaluation time; None without a record to go by.
         basis: what ``seconds`` is made of.
     """
 
-    forward_images: float
+    forward_images: float | None
     seconds: float | None
     basis: str
 
@@ -42,12 +43,15 @@ def estimate(suite: Suite, run: PlannedRun, status: Status, records: list[RunRec
         return Estimate(0.0, 0.0, "")
     config = run.config
     left = 1 - suite.epochs_done(run) / config.epochs
-    work = left * forward_images(config)
+    whole = forward_images(config)
+    work = None if whole is None else left * whole
     alike = [r for r in records if all(r.config[name] == getattr(config, name) for name in ("dataset", "model"))]
     same = [r for r in alike if r.config["method"] == config.method and r.config["batch_size"] == config.batch_size]
     if same:
         seconds = statistics.median(r.cost.wall_seconds / r.config["epochs"] for r in same) * left * config.epochs
         return Estimate(work, seconds, f"{_count(same)} of the same method{_devices(same)}")
+    if work is None:
+        return Estimate(None, None, "no record of the method, and the size of the dataset depends on its files")
     if alike:
         seconds = statistics.median(r.cost.wall_seconds / _work_of(r) for r in alike) * work
         return Estimate(work, seconds, f"{_count(alike)} of other methods{_devices(alike)}")

@@ -1,8 +1,8 @@
-"""Who runs what: claim files in a folder that several workers share, on one machine or on many.
+"""Who runs what: lease files in a folder that several workers share, on one machine or on many.
 
-The first claim of a run is ``RUN_ID.1.claim``, created exclusively. A stale one is never deleted or overwritten, but
+The first lease of a run is ``RUN_ID.1.lease``, created exclusively. A stale one is never deleted or overwritten, but
 overtaken by creating the next number exclusively: whoever creates it has it, so of several workers that find one
-claim stale only one wins. A claim counts only after a second look: its holder keeps it if no other claim of the run is
+lease stale only one wins. A lease counts only after a second look: its holder keeps it if no other lease of the run is
 alive, else takes it back. So two never hold a run; at worst both step back and look again later.
 """
 
@@ -28,8 +28,8 @@ QUIET_SECONDS = 4 * HEARTBEAT_SECONDS  # one on this machine, if its process see
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a claim. ``machine`` is equal where one process can see the other's id; ``token`` is the
-    claim's own."""
+    """A process that holds a lease. ``machine`` is equal where one process can see the other's id; ``token`` is the
+    lease's own."""
 
     host: str
     machine: str
@@ -39,7 +39,7 @@ class Holder:
 
     @classmethod
     def me(cls) -> Holder:
-        """This process, for a new claim."""
+        """This process, for a new lease."""
         return cls(platform.node(), machine(), os.getpid(), psutil.Process().create_time(), uuid.uuid4().hex)
 
 
@@ -54,8 +54,8 @@ def machine() -> str:
     return " ".join(parts)
 
 
-class Claim:
-    """A claim that this process holds. Its file's time is renewed until it is released."""
+class Lease:
+    """A lease that this process holds. Its file's time is renewed until it is released."""
 
     def __init__(self, file: Path, me: Holder):
         self._file, self._me = file, me
@@ -67,17 +67,17 @@ class Claim:
         while not self._released.wait(HEARTBEAT_SECONDS):
             try:
                 os.utime(self._file)
-            except OSError:  # the folder is out of reach, or the claim was taken over: ``lost`` tells
+            except OSError:  # the folder is out of reach, or the lease was taken over: ``lost`` tells
                 continue
 
     def lost(self) -> bool:
-        """Whether another worker took this claim over, having heard nothing from this one for too long."""
+        """Whether another worker took this lease over, having heard nothing from this one for too long."""
         name, number = _parts(self._file)
         later = any(_parts(file)[1] > number for file in _files(self._file.parent, name))
         return later or _read(self._file) != self._me
 
     def release(self) -> None:
-        """Let go. Older claims that this one overtook go first, so that none of them is seen alone."""
+        """Let go. Older leases that this one overtook go first, so that none of them is seen alone."""
         self._released.set()
         self._beat.join()
         name, number = _parts(self._file)
@@ -85,15 +85,15 @@ class Claim:
             if _parts(file)[1] <= number:
                 file.unlink(missing_ok=True)
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
 
 
-def acquire(folder: Path, name: str) -> Claim | None:
-    """Claim a name; None if a live worker has it.
+def acquire(folder: Path, name: str) -> Lease | None:
+    """Lease a name; None if a live worker has it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -104,7 +104,7 @@ def acquire(folder: Path, name: str) -> Claim | None:
         if any(alive(file) for file in known):
             return None
         me = Holder.me()
-        mine = folder / f"{name}.{_parts(known[-1])[1] + 1 if known else 1}.claim"
+        mine = folder / f"{name}.{_parts(known[-1])[1] + 1 if known else 1}.lease"
         try:
             descriptor = os.open(mine, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
@@ -112,13 +112,13 @@ def acquire(folder: Path, name: str) -> Claim | None:
         with open(descriptor, "w", encoding="ascii") as stream:
             json.dump(asdict(me), stream)
     except OSError as error:
-        raise UserError(f"{folder}: claims cannot be written there ({error.strerror})") from error
+        raise UserError(f"{folder}: leases cannot be written there ({error.strerror})") from error
     if _read(mine) != me:  # swept away by one that was just letting go
         return None
     if any(alive(file) for file in _files(folder, name) if file != mine):
         mine.unlink(missing_ok=True)
         return None
-    return Claim(mine, me)
+    return Lease(mine, me)
 
 
 def holder(folder: Path, name: str) -> str | None:
@@ -131,7 +131,7 @@ def holder(folder: Path, name: str) -> str | None:
 
 
 def alive(file: Path) -> bool:
-    """Whether the holder of a claim file still runs."""
+    """Whether the holder of a lease file still runs."""
     try:
         silent = time.time() - file.stat().st_mtime
     except FileNotFoundError:  # released meanwhile
@@ -150,7 +150,7 @@ def alive(file: Path) -> bool:
 
 
 def _read(file: Path) -> Holder | None:
-    """Whose claim it is; None while its holder is still writing it."""
+    """Whose lease it is; None while its holder is still writing it."""
     try:
         return Holder(**json.loads(file.read_text(encoding="ascii")))
     except (OSError, ValueError, TypeError):
@@ -158,8 +158,8 @@ def _read(file: Path) -> Holder | None:
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """The claim files of a name, the first claim first."""
-    return sorted(folder.glob(f"{name}.*.claim"), key=lambda file: _parts(file)[1])
+    """The lease files of a name, the first lease first."""
+    return sorted(folder.glob(f"{name}.*.lease"), key=lambda file: _parts(file)[1])
 
 
 def _parts(file: Path) -> tuple[str, int]:

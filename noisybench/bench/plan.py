@@ -25,7 +25,7 @@ class State(enum.StrEnum):
     """How far a run is."""
 
     DONE = "done"
-    CLAIMED = "claimed"  # a live worker has it
+    LEASED = "leased"  # a live worker has it
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     TO_DO = "to do"
@@ -53,7 +53,7 @@ class PlannedRun:
 class Suite:
     """Runs, the folder they lie in (``OUTPUT/RUN_ID``), and the board they are filed under, if any.
 
-    ``OUTPUT/.suite`` holds what workers tell each other: claims, and why a run failed.
+    ``OUTPUT/.suite`` holds what workers tell each other: leases, and why a run failed.
     """
 
     runs: list[PlannedRun]
@@ -61,8 +61,8 @@ class Suite:
     board: Board | None
 
     @property
-    def claims(self) -> Path:
-        """The folder of the claim files."""
+    def lease_folder(self) -> Path:
+        """The folder of the lease files."""
         return self.output / ".suite"
 
     def folder(self, run: PlannedRun) -> Path:
@@ -76,7 +76,7 @@ class Suite:
         """How far a run is now.
 
         Args:
-            mine: this process holds its claim.
+            mine: this process holds its lease.
         """
         record, damage = None, None
         result = record_file(self.folder(run)) if self.folder(run).is_dir() else None
@@ -87,9 +87,9 @@ class Suite:
                 damage = str(error)
         if record is not None and record.status == "completed" and record.run_id == run.run_id:
             return Status(State.DONE, record=record)
-        holder = None if mine else leases.holder(self.claims, run.run_id)
+        holder = None if mine else leases.holder(self.lease_folder, run.run_id)
         if holder is not None:
-            return Status(State.CLAIMED, holder)
+            return Status(State.LEASED, holder)
         if self._failure(run).is_file():
             return Status(State.FAILED, _error_in(self._failure(run)))
         if damage is not None:
@@ -116,7 +116,7 @@ class Suite:
             UserError: the note cannot be written.
         """
         try:
-            self.claims.mkdir(parents=True, exist_ok=True)
+            self.lease_folder.mkdir(parents=True, exist_ok=True)
             write_json(self._failure(run), {"error": error})
         except OSError as reason:
             raise UserError(f"{self._failure(run)}: cannot be written ({reason.strerror}); {error}") from reason
@@ -141,25 +141,38 @@ def _error_in(file: Path) -> str:
         return f"{file}: unreadable ({error})"
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which of a card's runs.
+
+    Attributes:
+        seeds: how many, counted from 0; None for the card's.
+        methods: whose runs, by name; None for the card's.
+        shard: (i, n), part i of n, counted from 1.
+    """
+
+    seeds: int | None = None
+    methods: list[str] | None = None
+    shard: tuple[int, int] = (1, 1)
+
+
 def plan(
     card: BenchmarkCard,
     output: Path,
     board: Board | None,
+    selection: Selection = Selection(),
     *,
-    seeds: int | None = None,
-    methods: list[str] | None = None,
     environment: dict[str, Any] | None = None,
     noise_files: dict[str, Path] | None = None,
-    shard: tuple[int, int] = (1, 1),
 ) -> Suite:
-    """The runs of a board's card, or one shard of them, in the card's order.
+    """The runs of a board's card, or a selection of them, in the card's order.
 
     Args:
         output: the folder of the runs' folders.
         board: where finished runs are filed; None to file none.
+        selection: which runs.
         environment: configuration that is no part of the run id, for every run; what is None is left out.
         noise_files: the file that a noise model reads, by the model's name.
-        shard: (i, n), part i of n, counted from 1.
 
     Raises:
         UserError: a configuration is wrong; nothing runs then.
@@ -169,7 +182,7 @@ def plan(
         if kind not in card.noises:
             raise unknown_name(f"noise of board {card.name!r}", kind, card.noises)
     runs = []
-    for expanded in expand(card, seeds=seeds, methods=methods):
+    for expanded in expand(card, seeds=selection.seeds, methods=selection.methods):
         given = {**(environment or {}), "noise_file": files.get(expanded["noise"])}
         config = resolve_dict(merge(expanded, {name: value for name, value in given.items() if value is not None}))
         run_id = config.run_id
@@ -177,7 +190,7 @@ def plan(
         runs.append(PlannedRun(config, run_id, _label(card, config.model_dump(mode="json"))))
     if len({run.run_id for run in runs}) != len(runs):
         raise UserError(f"board {card.name!r}: a run is named twice; give every method once")
-    return Suite(take_shard(runs, *shard), output, board)
+    return Suite(take_shard(runs, *selection.shard), output, board)
 
 
 def _label(card: BenchmarkCard, config: dict[str, Any]) -> str:
@@ -187,10 +200,10 @@ def _label(card: BenchmarkCard, config: dict[str, Any]) -> str:
 def take_shard(runs: list[PlannedRun], number: int, count: int) -> list[PlannedRun]:
     """Part ``number`` of ``count``: disjoint, together all, and of about equal cost.
 
-    The runs are dealt round from the costliest down. What is done already plays no part, so that all workers deal
-    alike, whenever they start.
+    The runs are dealt round from the costliest down, in the card's order where their cost is unknown. What is done
+    already plays no part, so that all workers deal alike, whenever they start.
     """
-    dealt = sorted(range(len(runs)), key=lambda position: -forward_images(runs[position].config))
+    dealt = sorted(range(len(runs)), key=lambda position: -(forward_images(runs[position].config) or 0.0))
     return [runs[position] for position in sorted(dealt[number - 1 :: count])]
 
 
@@ -208,23 +221,30 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def train_size(config: ResolvedConfig) -> int:
-    """Images in the noisy train set, as the card states the dataset's size."""
+def train_size(config: ResolvedConfig) -> int | None:
+    """Images in the noisy train set, by the dataset's size on its card; None if that depends on the files."""
     official = registry.dataset_card(config.dataset).train_size
+    if official is None:
+        return None
     size = official if config.limit_train is None else min(config.limit_train, official)
     if config.protocol == "authors":  # held-out parts are cut from the test part
         return size
     return size - config.meta_size - config.noisy_val_size - config.clean_val_size
 
 
-def steps(config: ResolvedConfig) -> int:
-    """Training steps, counting one pass over the train set an epoch."""
-    return config.epochs * -(-train_size(config) // config.batch_size)
+def steps(config: ResolvedConfig) -> int | None:
+    """Training steps, counting one pass over the train set an epoch; None if its size is unknown."""
+    size = train_size(config)
+    return None if size is None else config.epochs * -(-size // config.batch_size)
 
 
-def forward_images(config: ResolvedConfig) -> float:
+def forward_images(config: ResolvedConfig) -> float | None:
     """Forward passes of single images: the method's forward equivalents a step × steps × images a step.
 
-    Evaluation is not counted, nor are a method's epochs of several passes.
+    Evaluation is not counted, nor are a method's epochs of several passes. None if the train set's size is unknown.
     """
-    return registry.load_method(config.method).forward_equivalents * steps(config) * config.batch_size
+    number = steps(config)
+    if number is None:
+        return None
+    cost: float = registry.load_method(config.method).forward_equivalents
+    return cost * number * config.batch_size

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 from noisybench.bench.plan import Suite
-from noisybench.bench.worker import Event, Report, work
+from noisybench.bench.worker import Event, Listener, work
 from noisybench.core.errors import RunStopped, UserError
 from noisybench.core.machine import cores
 from noisybench.parallel.signals import StopSignals
@@ -20,7 +22,7 @@ from noisybench.parallel.signals import StopSignals
 ENDING_SECONDS = 30.0  # for a worker that was asked to stop: it saves its run first
 
 
-def run_workers(suite: Suite, jobs: int, report: Report) -> list[str]:
+def run_workers(suite: Suite, jobs: int, tell: Listener) -> list[str]:
     """Run a suite with ``jobs`` workers; one works in this process.
 
     Returns:
@@ -31,30 +33,34 @@ def run_workers(suite: Suite, jobs: int, report: Report) -> list[str]:
         RunStopped: the user or the system asked this process to stop; the workers have stopped too.
     """
     if jobs == 1:
-        work(suite, report)
+        work(suite, tell)
         return []
     # Pipes, not a queue: a worker killed while it holds a queue's lock would stop all others.
     context = multiprocessing.get_context("spawn")
-    workers, died = {}, []
+    workers: dict[Any, BaseProcess] = {}
+    died: list[str] = []
     try:
         for number in range(jobs):
             reader, writer = context.Pipe(duplex=False)
-            worker = context.Process(target=_worker, args=(suite, writer), name=f"worker {number + 1}", daemon=True)
+            worker: BaseProcess = context.Process(
+                target=_worker, args=(suite, writer), name=f"worker {number + 1}", daemon=True
+            )
             with _environment(number, jobs):
                 worker.start()
             writer.close()
             workers[reader] = worker
         open_pipes = set(workers)
         while open_pipes:
-            for reader in wait(list(open_pipes)):
+            pipe: Any
+            for pipe in wait(list(open_pipes)):
                 try:
-                    message = reader.recv()
+                    message = pipe.recv()
                 except (EOFError, OSError):  # it ended, or was killed in the middle of a message
-                    open_pipes.discard(reader)
+                    open_pipes.discard(pipe)
                     continue
                 if isinstance(message, str):
                     raise UserError(message)
-                report(message)
+                tell(message)
         for worker in workers.values():
             worker.join()
             if worker.exitcode:
@@ -74,7 +80,7 @@ def _worker(suite: Suite, writer: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the first process alone decides, and stops the workers by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def report(event: Event) -> None:
+    def tell(event: Event) -> None:
         try:
             writer.send(event)
         except OSError as error:  # nobody reads any more: the first process was killed
@@ -82,7 +88,7 @@ def _worker(suite: Suite, writer: Connection) -> None:
 
     try:
         with StopSignals():
-            work(suite, report)
+            work(suite, tell)
     except UserError as error:
         writer.send(str(error))
     except RunStopped as stop:

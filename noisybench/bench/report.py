@@ -24,10 +24,8 @@ def print_plan(suite: Suite, console: Console) -> None:
     for title in ("run id", "run", "state", "forward passes", "time", ""):
         table.add_column(title, justify="right" if title in ("forward passes", "time") else "left")
     for run, status, cost in zip(suite.runs, statuses, estimates, strict=True):
-        passes = f"{cost.forward_images:.2e}" if cost.forward_images else ""
-        table.add_row(
-            run.run_id, literal(run.label), str(status.state), passes, _time(cost), literal(last_line(status.detail))
-        )
+        told = _passes(cost), _time(cost), literal(last_line(status.detail))
+        table.add_row(run.run_id, literal(run.label), str(status.state), *told)
     console.print(table)
     counts = collections.Counter(status.state for status in statuses)
     totals = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
@@ -38,18 +36,25 @@ def print_plan(suite: Suite, console: Console) -> None:
 
 def _explained(estimates: list[Estimate]) -> list[str]:
     """The total, and what it is made of."""
-    work = sum(cost.forward_images for cost in estimates)
+    counted = [cost.forward_images for cost in estimates if cost.forward_images is not None]
+    more = "at least " if len(counted) < len(estimates) else ""
     lines = [
-        f"Left: {work:.2e} forward passes of one image = the methods' forward equivalents a step × steps × batch size; "
-        f"evaluation and epochs of several passes are not counted."
+        f"Left: {more}{sum(counted):.2e} forward passes of one image = the methods' forward equivalents a step × "
+        f"steps × batch size; evaluation and epochs of several passes are not counted."
     ]
-    known = [cost for cost in estimates if cost.seconds]
+    known = [cost.seconds for cost in estimates if cost.seconds]
     if known:
-        total = datetime.timedelta(seconds=round(sum(cost.seconds for cost in known)))
+        total = datetime.timedelta(seconds=round(sum(known)))
         lines.append(f"Time left, one run after another: {total}, from:")
     bases = collections.Counter(cost.basis for cost in estimates if cost.basis)
     lines += [f"  {count} run{'s' if count > 1 else ''}: {basis}" for basis, count in sorted(bases.items())]
     return lines
+
+
+def _passes(cost: Estimate) -> str:
+    if cost.forward_images is None:
+        return "unknown"
+    return f"{cost.forward_images:.2e}" if cost.forward_images else ""
 
 
 def _time(cost: Estimate) -> str:
@@ -88,7 +93,7 @@ class LiveReport:
         if event.what == "epoch":
             self._epochs[run.run_id] = event.epochs
             return
-        states = {"started": "running", "taken over": str(State.CLAIMED)}
+        states = {"started": "running", "taken over": str(State.LEASED)}
         self._state[run.run_id] = states.get(event.what, event.what)
         self._details[run.run_id] = event.detail
         if self._live is None:

@@ -1,4 +1,4 @@
-"""One worker: takes the runs of a suite one after another, each only under its claim."""
+"""One worker: takes the runs of a suite one after another, each only under its lease."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Event:
     epochs: float = 0.0
 
 
-Report = Callable[[Event], None]
+Listener = Callable[[Event], None]
 
 
 class TakenOver(Exception):
     """Another worker has this run now: this one was silent for too long, as on a machine that was suspended."""
 
 
-def work(suite: Suite, report: Report) -> None:
+def work(suite: Suite, tell: Listener) -> None:
     """Run what is to do until every run is done or failed.
 
     When only runs of other live workers are left, it waits: should one of them die, its run is taken over.
@@ -49,14 +49,14 @@ def work(suite: Suite, report: Report) -> None:
         for run in left:
             if _settled(suite, run, mine=False):
                 continue
-            claim = leases.acquire(suite.claims, run.run_id)
-            if claim is None:
+            lease = leases.acquire(suite.lease_folder, run.run_id)
+            if lease is None:
                 waiting.append(run)
                 continue
-            with claim:
-                # Looked at again: it may have been finished between the look and the claim.
+            with lease:
+                # Looked at again: it may have been finished between the look and the lease.
                 if not _settled(suite, run, mine=True):
-                    _run(suite, run, claim, report)
+                    _run(suite, run, lease, tell)
         left = waiting
         if left:
             time.sleep(POLL_SECONDS)
@@ -68,44 +68,44 @@ def _settled(suite: Suite, run: PlannedRun, *, mine: bool) -> bool:
     return state == State.FAILED or (state == State.DONE and suite.filed(run))
 
 
-def _run(suite: Suite, run: PlannedRun, claim: leases.Claim, report: Report) -> None:
+def _run(suite: Suite, run: PlannedRun, lease: leases.Lease, tell: Listener) -> None:
     """Run, or finish, one run and file its record. What goes wrong is noted and told; the suite goes on."""
     import noisybench
 
-    report(Event(run.run_id, "started"))
+    tell(Event(run.run_id, "started"))
     try:
-        noisybench.run(run.config, resume=True, progress=_ClaimedProgress(run, claim, report))
+        noisybench.run(run.config, resume=True, progress=_LeasedProgress(run, lease, tell))
     except TakenOver:
-        report(Event(run.run_id, "taken over"))
+        tell(Event(run.run_id, "taken over"))
         return
     except FolderInUse as error:  # by a run outside the suite, or a suspended worker that was taken for dead
-        report(Event(run.run_id, "in use", str(error)))
+        tell(Event(run.run_id, "in use", str(error)))
         return
     except Exception as error:
         expected = isinstance(error, UserError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         suite.mark_failed(run, reason if expected else traceback.format_exc())
-        report(Event(run.run_id, "failed", reason))
+        tell(Event(run.run_id, "failed", reason))
         return
-    if not suite.filed(run):
+    if suite.board is not None and not suite.filed(run):
         try:
             suite.board.add([suite.folder(run)])
         except UserError as error:
-            report(Event(run.run_id, "not filed", str(error)))
+            tell(Event(run.run_id, "not filed", str(error)))
             return
-    report(Event(run.run_id, "done"))
+    tell(Event(run.run_id, "done"))
 
 
-class _ClaimedProgress(Progress):
-    """Tells of a run's epochs, and stops the run if its claim is lost."""
+class _LeasedProgress(Progress):
+    """Tells of a run's epochs, and stops the run if its lease is lost."""
 
-    def __init__(self, run: PlannedRun, claim: leases.Claim, report: Report):
-        self._run, self._claim, self._report = run, claim, report
+    def __init__(self, run: PlannedRun, lease: leases.Lease, tell: Listener):
+        self._run, self._lease, self._tell = run, lease, tell
 
     def say(self, line) -> None:
-        self._report(Event(self._run.run_id, "said", line))
+        self._tell(Event(self._run.run_id, "said", line))
 
     def epoch(self, row) -> None:
-        self._report(Event(self._run.run_id, "epoch", epochs=row[EPOCH.name] + 1))
-        if self._claim.lost():
+        self._tell(Event(self._run.run_id, "epoch", epochs=row[EPOCH.name] + 1))
+        if self._lease.lost():
             raise TakenOver

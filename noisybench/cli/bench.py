@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noisybench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from noisybench.bench.plan import Suite
+    from noisybench.bench.plan import Selection, Suite
+    from noisybench.leaderboard.store import Board
 
 app = typer.Typer(
     help="Suites: run every cell of a board with every method and seed, or show what is left.",
@@ -65,9 +66,11 @@ def run(
 ) -> None:
     from noisybench.bench.runner import run_suite
     from noisybench.core.console import console
+    from noisybench.leaderboard.store import open_board
 
-    saving = {"checkpoint_steps": checkpoint_steps, "checkpoint_minutes": checkpoint_minutes}
-    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root, saving)
+    selection, opened = _selection(seeds, methods, shard), open_board(board, root)
+    environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
+    suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
     raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
 
 
@@ -94,19 +97,26 @@ def plan(
 ) -> None:
     from noisybench.bench.report import print_plan
     from noisybench.core.console import console
+    from noisybench.leaderboard.store import open_board
 
     if shards is not None and slurm is None:
         raise UserError("--shards: only with --slurm FILE")
     if slurm is not None and shard != "1/1":
         raise UserError("--shard: the script's array tasks take the shards; leave it out with --slurm")
-    saving = {"checkpoint_steps": checkpoint_steps, "checkpoint_minutes": checkpoint_minutes}
-    suite = _suite(board, seeds, shard, methods, output, data_path, noise, no_file, root, saving)
+    selection, opened = _selection(seeds, methods, shard), open_board(board, root)
+    environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
+    suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
     print_plan(suite, console())
     if slurm is not None:
         from noisybench.bench.slurm import write_script
         from noisybench.core.console import say
 
-        options = {"--seeds": seeds, "--methods": methods, "--output": output, "--data-path": data_path}
+        options: dict[str, object] = {
+            "--seeds": seeds,
+            "--methods": methods,
+            "--output": output,
+            "--data-path": data_path,
+        }
         options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         given += [text for named in noise or [] for text in ("--noise", named)]
@@ -119,32 +129,41 @@ def plan(
 MAX_SHARDS = 64
 
 
-def _suite(
-    board: str,
-    seeds: int | None,
-    shard: str,
-    methods: str | None,
-    output: Path | None,
-    data_path: Path | None,
-    noise: list[str] | None,
-    no_file: bool,
-    root: Path,
-    saving: dict[str, float | None],
-) -> Suite:
-    from noisybench.bench.plan import parse_shard, plan
-    from noisybench.leaderboard.store import open_board
+def _selection(seeds: int | None, methods: str | None, shard: str) -> Selection:
+    from noisybench.bench.plan import Selection, parse_shard
 
-    part = parse_shard(shard)
-    opened = open_board(board, root)
+    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    return Selection(seeds, names, parse_shard(shard))
+
+
+def _environment(
+    data_path: Path | None, checkpoint_steps: int | None, checkpoint_minutes: float | None
+) -> dict[str, Any]:
+    return {
+        "data_path": data_path,
+        "checkpoint_steps": checkpoint_steps,
+        "checkpoint_minutes": checkpoint_minutes,
+    }
+
+
+def _suite(
+    board: Board,
+    selection: Selection,
+    output: Path | None,
+    environment: dict[str, Any],
+    noise: list[str] | None,
+    *,
+    filed: bool,
+) -> Suite:
+    from noisybench.bench.plan import plan
+
     return plan(
-        opened.card,
-        output if output is not None else Path("runs") / opened.card.name,
-        None if no_file else opened,
-        seeds=seeds,
-        methods=None if methods is None else [name.strip() for name in methods.split(",")],
-        environment={"data_path": data_path, **saving},
+        board.card,
+        output if output is not None else Path("runs") / board.card.name,
+        board if filed else None,
+        selection,
+        environment=environment,
         noise_files=dict(_noise_file(text) for text in noise or []),
-        shard=part,
     )
 
 

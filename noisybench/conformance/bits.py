@@ -46,9 +46,9 @@ def _equal(left: Any, right: Any) -> bool:
 def unsavable(value: Any, place: str = "") -> str | None:
     """The dotted name and type of the first entry that is neither tensor nor JSON value; None if there is none."""
     if isinstance(value, dict):
-        items = value.items()
+        items = list(value.items())
     elif isinstance(value, list | tuple):
-        items = enumerate(value)
+        items = list(enumerate(value))
     elif value is None or isinstance(value, Tensor | bool | int | float | str):
         return None
     else:

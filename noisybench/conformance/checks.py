@@ -1,4 +1,4 @@
-"""The checks, in the order in which they run. Each raises a :class:`Problem` if the method fails it."""
+"""The checks, in the order in which they run. Each raises a :class:`Finding` if the method fails it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from noisybench.conformance.bits import first_difference
-from noisybench.conformance.finding import Problem
+from noisybench.conformance.finding import Finding
 from noisybench.conformance.global_rng import surroundings
 from noisybench.conformance.seal import reachable_secret
 from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, VIT
@@ -57,23 +57,23 @@ def declarations(subject: Subject) -> None:
     method = subject.method_class
     unknown = set(method.needs) - INFORMATION
     if unknown:
-        raise Problem("declarations", f"needs names {sorted(unknown)[0]!r}; known: {', '.join(sorted(INFORMATION))}")
+        raise Finding("declarations", f"needs names {sorted(unknown)[0]!r}; known: {', '.join(sorted(INFORMATION))}")
     if not isinstance(method.heads, tuple) or not method.heads or len(set(method.heads)) != len(method.heads):
-        raise Problem("declarations", f"heads is {method.heads!r}: give a tuple of different names, the headline first")
+        raise Finding("declarations", f"heads is {method.heads!r}: give a tuple of different names, the headline first")
     if not _views_are_known(method.views):
         strengths = " and ".join(map(repr, STRENGTHS))
-        raise Problem(
+        raise Finding(
             "declarations", f"views is {method.views!r}: give a whole number from 1, or a tuple of {strengths}"
         )
     if not method.forward_equivalents > 0:
-        raise Problem("declarations", f"forward_equivalents is {method.forward_equivalents!r}: give a positive number")
+        raise Finding("declarations", f"forward_equivalents is {method.forward_equivalents!r}: give a positive number")
     if not issubclass(method.Settings, Settings):
-        raise Problem("declarations", "Settings is no subclass of noisybench.methods.Settings")
+        raise Finding("declarations", "Settings is no subclass of noisybench.methods.Settings")
     if method_settings(subject.name) is not method.Settings:
-        raise Problem("declarations", "the entry point in noisybench.settings names another class than Settings does")
+        raise Finding("declarations", "the entry point in noisybench.settings names another class than Settings does")
     required = [name for name, field in method.Settings.model_fields.items() if field.is_required()]
     if required:
-        raise Problem("declarations", f"setting {required[0]!r} has no default")
+        raise Finding("declarations", f"setting {required[0]!r} has no default")
 
 
 def _views_are_known(views: Any) -> bool:
@@ -94,17 +94,17 @@ def card(subject: Subject) -> None:
         for dataset in datasets if found.blind else []:
             resolve_dict({"method": subject.name, "dataset": dataset, "ruleset": "blind", "noise": "none"})
     except UserError as error:
-        raise Problem("card", str(error)) from error
+        raise Finding("card", str(error)) from error
     without = set(found.recipe_sources) - set(found.recipes) - {"blind"}
     if without:
-        raise Problem("card", f"recipe_sources names {sorted(without)[0]!r}, which is no recipe")
+        raise Finding("card", f"recipe_sources names {sorted(without)[0]!r}, which is no recipe")
 
 
 def phases(subject: Subject) -> None:
     """No phase lies behind the end of the check: settings that count epochs are small enough to pass it."""
     for name, value in trial_config(subject.name, REFERENCE, subject.overrides).settings.items():
         if "epoch" in name and isinstance(value, int) and value >= EPOCHS:
-            raise Problem(
+            raise Finding(
                 "phases",
                 f"setting {name} = {value} lies behind the {EPOCHS} epochs of the check, so a part of the method is "
                 f"never run: give a smaller value in the card's [recipes.synthetic], or --set method.{name}=1",
@@ -119,14 +119,14 @@ def trains(subject: Subject) -> None:
 def inputs(subject: Subject) -> None:
     """It leaves the given labels and the images as they are."""
     if subject.reference.inputs_changed():
-        raise Problem("inputs", "it changed the given labels or the images in place", subject.reference.step)
+        raise Finding("inputs", "it changed the given labels or the images in place", subject.reference.step)
 
 
 def sealed(subject: Subject) -> None:
     """It holds no true label, test image, path or benchmark object."""
     found = reachable_secret(subject.reference.method, subject.reference.data)
     if found is not None:
-        raise Problem("sealed", f"{found} can be reached", subject.reference.step)
+        raise Finding("sealed", f"{found} can be reached", subject.reference.step)
 
 
 def deterministic(subject: Subject) -> None:
@@ -141,8 +141,8 @@ def deterministic(subject: Subject) -> None:
         return
     again = difference(evaluated=True)
     if again is None:
-        raise Problem("evaluation", "predict, estimate_labels or epoch_logs change what is learned afterwards")
-    raise Problem("deterministic", f"trained twice, its {again} ends differently")
+        raise Finding("evaluation", "predict, estimate_labels or epoch_logs change what is learned afterwards")
+    raise Finding("deterministic", f"trained twice, its {again} ends differently")
 
 
 def resumes(subject: Subject) -> None:
@@ -153,7 +153,7 @@ def resumes(subject: Subject) -> None:
             resumed = subject.trial(REFERENCE).resume(saved)
         difference = first_difference(expected, resumed.state())
         if difference is not None:
-            raise Problem(
+            raise Finding(
                 "state",
                 f"resumed after {saved.step} steps its {difference} ends differently: some state is not saved",
             )
@@ -184,7 +184,7 @@ def precision(subject: Subject) -> None:
     outputs = {f"predict with head {h!r}": trial.predict(h, slice(0, 5)) for h in trial.method.heads}
     for name, tensor in {**modules, **columns, **outputs}.items():
         if tensor.is_floating_point() and tensor.dtype != torch.float64:
-            raise Problem("precision", f"{name} is {tensor.dtype} in a run of float64", trial.step)
+            raise Finding("precision", f"{name} is {tensor.dtype} in a run of float64", trial.step)
 
 
 def vision_transformer(subject: Subject) -> None:
@@ -199,7 +199,7 @@ def learns(subject: Subject) -> None:
         trial = subject.trial(CLEAN).run(evaluated=False)
         accuracy = trial.evaluate()
     if accuracy < LEARNED:
-        raise Problem(
+        raise Finding(
             "learns",
             f"test accuracy {accuracy:.2f} after {trial.config.epochs} epochs on clean, easy data; "
             f"a method that learns passes {LEARNED}",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 
-class Problem(Exception):
+class Finding(Exception):
     """One check failed.
 
     Attributes:
         check: its name.
         what: what was wrong.
-        step: the training step (counted from 0), if the problem has one.
+        step: the training step (counted from 0), if it has one.
     """
 
     def __init__(self, check: str, what: str, step: int | None = None):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from noisybench.conformance.finding import Problem
+from noisybench.conformance.finding import Finding
 
 
 @contextlib.contextmanager
@@ -29,19 +29,19 @@ def surroundings(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(where: str, *, torch_too: bool, step: int | None = None) -> Iterator[None]:
-    """Raise a :class:`Problem` if the code within draws from a global generator."""
+    """Raise a :class:`Finding` if the code within draws from a global generator."""
     before = _states(torch_too)
     yield
     for name, state in _states(torch_too).items():
         if state != before[name]:
-            raise Problem("global generators", f"{where} draws from {name}; use context.generator(purpose)", step)
+            raise Finding("global generators", f"{where} draws from {name}; use context.generator(purpose)", step)
 
 
 def _states(torch_too: bool) -> dict[str, object]:
-    algorithm, keys, position, *gauss = np.random.get_state()
-    states = {
+    state = np.random.get_state()
+    states: dict[str, object] = {
         "Python's global generator": random.getstate(),
-        "NumPy's global generator": (algorithm, keys.tobytes(), position, *gauss),
+        "NumPy's global generator": [part.tobytes() if isinstance(part, np.ndarray) else part for part in state],
     }
     if torch_too:
         states["torch's global generator"] = torch.random.get_rng_state().numpy().tobytes()

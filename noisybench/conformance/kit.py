@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from noisybench.conformance.checks import CHECKS, Subject, declarations, trains
-from noisybench.conformance.finding import Problem
+from noisybench.conformance.finding import Finding
 from noisybench.core.console import console, literal, printable
 from noisybench.core.errors import UserError
 from noisybench.core.nested import merge
@@ -19,7 +19,7 @@ from noisybench.spec.text import parse_override
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """What the kit found of one method.
 
     Attributes:
@@ -29,7 +29,7 @@ class Report:
     """
 
     method: str
-    problems: list[Problem]
+    problems: list[Finding]
     seconds: float
 
     @property
@@ -40,10 +40,10 @@ class Report:
         """One line for each problem, or one that says all is well."""
         if self.passed:
             return [f"{self.method}: passes all {len(CHECKS)} checks ({self.seconds:.1f} s)"]
-        return [f"{self.method}: {problem}" for problem in self.problems]
+        return [f"{self.method}: {finding}" for finding in self.problems]
 
 
-def check_method(name: str, overrides: dict[str, Any] | None = None) -> Report:
+def check_method(name: str, overrides: dict[str, Any] | None = None) -> CheckReport:
     """Check one method.
 
     Args:
@@ -55,27 +55,27 @@ def check_method(name: str, overrides: dict[str, Any] | None = None) -> Report:
     """
     started = time.perf_counter()
     subject = Subject(name, overrides or {})
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     for check in CHECKS:
         try:
             check(subject)
-        except Problem as problem:
-            problems.append(problem)
+        except Finding as finding:
+            problems.append(finding)
             if check in (declarations, trains):  # what follows builds configurations, or rests on a training
                 break
-    return Report(name, problems, time.perf_counter() - started)
+    return CheckReport(name, problems, time.perf_counter() - started)
 
 
-def check_all() -> Iterator[Report]:
+def check_all() -> Iterator[CheckReport]:
     """Check every registered method, one after the other; those whose name cannot be used fail at once."""
     for one in registry.disabled("method"):
-        yield Report(f"{one.name} of {one.origin}", [Problem("loads", one.reason)], 0.0)
+        yield CheckReport(f"{one.name} of {one.origin}", [Finding("loads", one.reason)], 0.0)
     for name in registry.method_names():
         started = time.perf_counter()
         try:
             yield check_method(name)
         except UserError as error:
-            yield Report(name, [Problem("loads", str(error))], time.perf_counter() - started)
+            yield CheckReport(name, [Finding("loads", str(error))], time.perf_counter() - started)
 
 
 def print_check(name: str, overrides: list[str]) -> bool:
@@ -102,14 +102,14 @@ def print_check_all() -> bool:
     return all(report.passed for report in reports)
 
 
-def summary(reports: list[Report]) -> Table:
+def summary(reports: list[CheckReport]) -> Table:
     """One row per method: what came out, and the time it took."""
     table = Table(title=f"{sum(r.passed for r in reports)} of {len(reports)} methods pass")
     table.add_column("method")
     table.add_column("failed checks")
     table.add_column("seconds", justify="right")
     for report in reports:
-        failed = ", ".join(dict.fromkeys(problem.check for problem in report.problems)) or "none"
+        failed = ", ".join(dict.fromkeys(finding.check for finding in report.problems)) or "none"
         table.add_row(literal(report.method), literal(failed), f"{report.seconds:.1f}")
     table.add_section()
     table.add_row("all", "", f"{sum(r.seconds for r in reports):.1f}")

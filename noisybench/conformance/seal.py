@@ -57,10 +57,11 @@ def reachable_secret(method: Method, data: RunData) -> str | None:
     itself, from a file or through an import, is out of its sight.
     """
     secrets = {
-        "the true labels": data.true_labels,
         "the true labels of the official train set": data.dataset.train.labels,
         "the test set's labels": data.dataset.test.labels,
     }
+    if data.true_labels is not None:
+        secrets = {"the true labels": data.true_labels, **secrets}
     test_pixels = data.dataset.test.pixels[:].numpy()
     seen: set[int] = set()
     queue: list[tuple[str, Any]] = [("method", method)]

@@ -15,19 +15,21 @@ import torch
 from torch import Tensor
 
 from noisybench.conformance.bits import first_difference, snapshot, unsavable
-from noisybench.conformance.finding import Problem
+from noisybench.conformance.finding import Finding
 from noisybench.conformance.global_rng import untouched
 from noisybench.conformance.seal import SealedWorld
 from noisybench.conformance.setups import BATCH_SIZE, EPOCHS, Setup
 from noisybench.core.errors import MethodError
 from noisybench.core.nested import merge
 from noisybench.data import Dataset, Images
+from noisybench.data.pixels import ResidentPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.methods.base import Method
 from noisybench.methods.context import UndeclaredError
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.layers import resolve_dict
+from noisybench.spec.metrics import ON_TEST
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import load_checkpoint, save_checkpoint
 from noisybench.train.outputs import BadOutput
@@ -52,7 +54,7 @@ class Saved:
 
 
 class Trial:
-    """A method in training. Everything it does wrong on the way raises a :class:`Problem`."""
+    """A method in training. Everything it does wrong on the way raises a :class:`Finding`."""
 
     def __init__(self, name: str, setup: Setup, overrides: dict[str, Any]):
         self.setup = setup
@@ -60,8 +62,8 @@ class Trial:
         card = registry.dataset_card("synthetic")
         size = self.config.image_size or card.image_size
         card = card.model_copy(update={"classes": card.classes[: setup.num_classes], "image_size": size})
-        train, test = synthetic_images(card)
-        self.data = prepare_dataset(self.config, Dataset(card, Images(*train), Images(*test)))
+        train, test = (Images(ResidentPixels(pixels), labels) for pixels, labels in synthetic_images(card))
+        self.data = prepare_dataset(self.config, Dataset(card, train, test))
         self.dtype = getattr(torch, self.config.precision)
         with self.blamed("building it"), untouched("building it", torch_too=True):
             self.session = Session(self.config, self.data, Place(SealedWorld(), CPU, self.dtype))
@@ -118,12 +120,12 @@ class Trial:
             state = snapshot(self.session.state_dict())
         foreign = unsavable(state["method"])
         if foreign is not None:
-            raise Problem("state", f"{foreign} is neither tensor nor number: it cannot be saved", self.step)
+            raise Finding("state", f"{foreign} is neither tensor nor number: it cannot be saved", self.step)
         with tempfile.TemporaryDirectory() as folder, self.blamed("saving its state", check="state"):
             loaded = load_checkpoint(save_checkpoint(Path(folder), self.step, state))
         difference = first_difference(state["method"], loaded["method"])
         if difference is not None:
-            raise Problem("state", f"{difference} does not survive a checkpoint", self.step)
+            raise Finding("state", f"{difference} does not survive a checkpoint", self.step)
         return Saved(self.step, loaded)
 
     def state(self) -> dict[str, Any]:
@@ -133,7 +135,7 @@ class Trial:
     def evaluate(self) -> float:
         """What the loop does after an epoch; the headline's test accuracy."""
         with self.blamed("evaluating it"), untouched("evaluating it", torch_too=True, step=self.step):
-            return self.session.evaluate()["test_accuracy"]
+            return self.session.evaluate()[ON_TEST.name]
 
     @torch.no_grad()
     def predict(self, head: str, rows: slice) -> Tensor:
@@ -155,28 +157,28 @@ class Trial:
         """Check one step's output."""
         output, step = done.output, done.batch.step
         if (done.batch.meta_images is not None) != ("meta_set" in self.method.needs):
-            raise Problem("declared information", "a batch has meta images exactly if meta_set is declared", step)
+            raise Finding("declared information", "a batch has meta images exactly if meta_set is declared", step)
         for name, value in {"loss": output.loss, **output.logs}.items():
             number = float(value.detach()) if isinstance(value, Tensor) else float(value)
             if not math.isfinite(number):
-                raise Problem("finite losses", f"{name} is {number} [{self.setup.title}]", step)
+                raise Finding("finite losses", f"{name} is {number} [{self.setup.title}]", step)
         if output.loss.dtype != self.dtype:
-            raise Problem("precision", f"the loss is {output.loss.dtype} in a run of {self.dtype}", step)
+            raise Finding("precision", f"the loss is {output.loss.dtype} in a run of {self.dtype}", step)
 
     @contextlib.contextmanager
     def blamed(self, where: str, check: str = "trains") -> Iterator[None]:
-        """Turn what the method raises into a :class:`Problem`."""
+        """Turn what the method raises into a :class:`Finding`."""
         try:
             yield
-        except Problem:
+        except Finding:
             raise
         except Exception as error:
             undeclared = next((e for e in (error, error.__cause__) if isinstance(e, UndeclaredError)), None)
             step = error.step if isinstance(error, MethodError) else self.step
             check = error.check if isinstance(error, MethodError) and error.check != "trains" else check
             if undeclared is not None:
-                raise Problem("declared information", str(undeclared), step) from error
+                raise Finding("declared information", str(undeclared), step) from error
             if isinstance(error, BadOutput):
-                raise Problem(error.check, error.what, step) from error
+                raise Finding(error.check, error.what, step) from error
             what = error.reason if isinstance(error, MethodError) else f"{where}: {type(error).__name__}: {error}"
-            raise Problem(check, f"{what} [{self.setup.title}]", step) from error
+            raise Finding(check, f"{what} [{self.setup.title}]", step) from error

@@ -67,6 +67,17 @@ class Batch:
         """The first view."""
         return self.views[0]
 
+    @property
+    def meta(self) -> tuple[Tensor, Tensor]:
+        """The clean images (M×C×H×W) and their labels (M int64).
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.meta_images is None or self.meta_labels is None:
+            raise ValueError("the batch has no clean images: add 'meta_set' to the method's needs")
+        return self.meta_images, self.meta_labels
+
 
 SWEEP_VALUES = 2**24  # pixel values of one batch of inference, on the device as floats
 SWEEP_ROWS = 1024

@@ -10,6 +10,7 @@ import numpy as np
 from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import stratified_draw
+from noisybench.spec.cards import SplitSizes
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,24 @@ class Splits:
         return digest.hexdigest()
 
 
-def split(
-    protocol: str,
-    train_labels: np.ndarray,
-    num_test: int,
-    *,
-    meta_size: int,
-    noisy_val_size: int,
-    clean_val_size: int,
-    seed: int,
-    known: np.ndarray | None = None,
-    own_clean: np.ndarray | None = None,
-) -> Splits:
+@dataclass(frozen=True)
+class SplitInput:
+    """What there is to split.
+
+    Attributes:
+        train_labels: labels the official train part ships, int64.
+        num_test: size of the official test part.
+        known: true labels of the train part, −1 where nobody knows; None if the shipped labels are right.
+        own_clean: labels of the dataset's own clean part, where it has one.
+    """
+
+    train_labels: np.ndarray
+    num_test: int
+    known: np.ndarray | None = None
+    own_clean: np.ndarray | None = None
+
+
+def split(protocol: str, whole: SplitInput, sizes: SplitSizes, seed: int) -> Splits:
     """Split a dataset by keyed randomness.
 
     *sealed*: meta set, clean validation, noisy validation and noisy train set are disjoint, stratified parts of the
@@ -66,15 +73,11 @@ def split(
     test set; there is no noisy validation. Where the dataset has clean images of its own, the meta set is all of its
     clean part, or drawn from the known train images, and selection uses the meta set itself, as they do.
 
-    Args:
-        train_labels: labels the official train part ships, int64.
-        num_test: size of the official test part.
-        known: true labels of the train part, −1 where nobody knows; None if the shipped labels are right.
-        own_clean: labels of the dataset's own clean part, where it has one.
-
     Raises:
         UserError: the parts asked for are larger than the data.
     """
+    train_labels, num_test, known, own_clean = whole.train_labels, whole.num_test, whole.known, whole.own_clean
+    meta_size, noisy_val_size, clean_val_size = sizes.meta_size, sizes.noisy_val_size, sizes.clean_val_size
     if protocol == "authors":
         if own_clean is not None or (known is not None and (known >= 0).any()):
             return _authors_own(known, own_clean, num_test, meta_size, seed)

@@ -11,13 +11,16 @@ from noisybench.meta.forward import (
     plain_attention,
 )
 from noisybench.meta.label_gradient import label_direction, label_meta_gradient, soft_label_loss
-from noisybench.meta.look_ahead import ENGINES, LookAhead, look_ahead_tangent
-from noisybench.meta.look_ahead_gradient import hessian_vector_product, look_ahead_gradient
+from noisybench.meta.look_ahead import ENGINES, InnerStep, LookAhead, MetaBatch, look_ahead_tangent
+from noisybench.meta.look_ahead_gradient import LabelSteps, hessian_vector_product, look_ahead_gradient
 from noisybench.meta.weight_gradient import cross_entropy_dot, example_weight_meta_gradient
 
 __all__ = [
     "ENGINES",
+    "InnerStep",
+    "LabelSteps",
     "LookAhead",
+    "MetaBatch",
     "NoisyForward",
     "classifier",
     "classifier_inputs",

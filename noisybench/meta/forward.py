@@ -76,7 +76,12 @@ def logits_again(model: nn.Module, forward: NoisyForward) -> Tensor:
     """The logits of ``forward`` (N×C) with a new graph, for a loss at the same weights. Needs its kept outputs.
 
     No buffer moves: the first pass has moved them.
+
+    Raises:
+        ValueError: the outputs were not kept.
     """
+    if forward.outputs is None:
+        raise ValueError("this needs a forward pass with keep_outputs=True")
     with replayed(forward), GraphReplay(forward.outputs):
         return functional_logits(model, forward.weights, forward.images)
 
@@ -123,7 +128,7 @@ def logits_along(model: nn.Module, forward: NoisyForward, direction: Weights) ->
     return torch.zeros_like(logits) if tangent is None else tangent
 
 
-def plain_attention():
+def plain_attention() -> contextlib.AbstractContextManager[None]:
     """Attention written out: the fused kernels have neither forward-mode nor second derivatives."""
     return sdpa_kernel(SDPBackend.MATH)
 
@@ -145,8 +150,9 @@ def classifier(model: nn.Module) -> nn.Linear:
     Raises:
         ValueError: the model has none.
     """
-    if hasattr(model, "get_classifier"):
-        found = model.get_classifier()
+    named = getattr(model, "get_classifier", None)
+    if named is not None:
+        found = named()
     else:
         found = next((m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear)), None)
     if not isinstance(found, nn.Linear):

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisybench.meta.forward import functional_logits, noisy_forward, plain_attention, trainable
-from noisybench.meta.look_ahead import ENGINES, look_ahead_tangent
+from noisybench.meta.double_backward import double_backward
+from noisybench.meta.forward import noisy_forward
+from noisybench.meta.look_ahead import ENGINES, InnerStep, MetaBatch, look_ahead_tangent
 
 
 def soft_label_loss(logits: Tensor, label_logits: Tensor, label_floor: float = 0.0) -> Tensor:
@@ -89,52 +90,24 @@ def label_meta_gradient(
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose from {', '.join(ENGINES)}")
     label_logits = label_logits.detach()
+    meta = MetaBatch.labelled(meta_images, meta_labels)
+
+    def inner(logits: Tensor) -> tuple[Tensor, Tensor]:
+        _check_shapes(logits, label_logits)
+        variable = label_logits.clone().requires_grad_()
+        return variable, soft_label_loss(logits, variable, label_floor)
+
     if engine == "double-backward":
-        return _double_backward(
-            model, images, label_logits, meta_images, meta_labels, inner_lr=inner_lr, label_floor=label_floor
-        )
+        return double_backward(model, images, inner, inner_lr, meta)
     with torch.enable_grad():
         forward = noisy_forward(
             model, images, update_buffers=False, features=engine == "head", keep_outputs=engine == "jvp"
         )
         _check_shapes(forward.logits, label_logits)
-        found = look_ahead_tangent(
-            model,
-            forward,
-            soft_label_loss(forward.logits, label_logits, label_floor),
-            meta_images,
-            lambda logits: F.cross_entropy(logits, meta_labels),
-            inner_lr=inner_lr,
-            engine=engine,
-        )
+        loss = soft_label_loss(forward.logits, label_logits, label_floor)
+        found = look_ahead_tangent(model, forward, InnerStep(loss, inner_lr), meta, engine=engine)
     direction = label_direction(forward.logits.detach(), found.logits_dot, label_logits, label_floor)
     return (direction * (inner_lr / direction.numel())).to(label_logits.dtype)
-
-
-def _double_backward(
-    model: nn.Module,
-    images: Tensor,
-    label_logits: Tensor,
-    meta_images: Tensor,
-    meta_labels: Tensor,
-    *,
-    inner_lr: float,
-    label_floor: float,
-) -> Tensor:
-    """The same gradient by differentiating through the look-ahead step, as the authors' code does."""
-    weights = trainable(model)
-    label_logits = label_logits.clone().requires_grad_()
-    with torch.enable_grad(), plain_attention():
-        logits = functional_logits(model, weights, images)
-        _check_shapes(logits, label_logits)
-        inner_loss = soft_label_loss(logits, label_logits, label_floor)
-        gradients = torch.autograd.grad(inner_loss, list(weights.values()), create_graph=True, materialize_grads=True)
-        ahead = {
-            name: weight - inner_lr * gradient
-            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-        }
-        meta_loss = F.cross_entropy(functional_logits(model, ahead, meta_images), meta_labels)
-        return torch.autograd.grad(meta_loss, label_logits)[0]
 
 
 def _check_shapes(logits: Tensor, label_logits: Tensor) -> None:

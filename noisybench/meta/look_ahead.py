@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisybench.meta.forward import (
@@ -33,6 +34,46 @@ FINITE_DIFFERENCE_STEP = 1e-3
 Average = Callable[[list[Tensor]], list[Tensor]]
 
 
+def as_they_are(gradients: list[Tensor]) -> list[Tensor]:
+    """The :data:`Average` of a single process."""
+    return gradients
+
+
+@dataclass(frozen=True)
+class InnerStep:
+    """The step ahead: θ̂ = θ − lr · ∇θ loss.
+
+    Attributes:
+        loss: scalar made from the noisy forward pass's logits; None looks ahead by a step of length zero (L2R).
+        lr: α.
+        average: combines each process's gradients of the loss into those of the global noisy batch.
+    """
+
+    loss: Tensor | None
+    lr: float
+    average: Average = as_they_are
+
+
+@dataclass(frozen=True)
+class MetaBatch:
+    """The clean batch that judges a step ahead.
+
+    Attributes:
+        images: M×C×H×W.
+        loss: from M×C logits to a scalar.
+        average: combines each process's gradients of the loss into those of the global meta batch.
+    """
+
+    images: Tensor
+    loss: Callable[[Tensor], Tensor]
+    average: Average = as_they_are
+
+    @classmethod
+    def labelled(cls, images: Tensor, labels: Tensor, average: Average = as_they_are) -> MetaBatch:
+        """Judged by the mean cross-entropy of its labels (M int64)."""
+        return cls(images, lambda logits: F.cross_entropy(logits, labels), average)
+
+
 @dataclass(frozen=True)
 class LookAhead:
     """What a look-ahead found.
@@ -49,16 +90,7 @@ class LookAhead:
 
 
 def look_ahead_tangent(
-    model: nn.Module,
-    forward: NoisyForward,
-    inner_loss: Tensor | None,
-    meta_images: Tensor,
-    meta_loss: Callable[[Tensor], Tensor],
-    *,
-    inner_lr: float,
-    engine: str = "jvp",
-    average: Average = lambda gradients: gradients,
-    average_meta: Average = lambda gradients: gradients,
+    model: nn.Module, forward: NoisyForward, inner: InnerStep, meta: MetaBatch, *, engine: str = "jvp"
 ) -> LookAhead:
     """Step ahead on the inner loss, take the meta loss's gradient v there, and differentiate the noisy logits along v.
 
@@ -69,34 +101,35 @@ def look_ahead_tangent(
         model: the network, in the mode the passes are to run in.
         forward: the noisy batch's forward pass, with features for engine ``head``. With its outputs kept, engine
             ``jvp`` needs less time and memory.
-        inner_loss: scalar made from ``forward.logits``; None looks ahead by a step of length zero (L2R).
-        meta_images: M×C×H×W.
-        meta_loss: from M×C logits to a scalar.
-        inner_lr: α, the length of the look-ahead step.
+        inner: the step ahead, its loss made from ``forward.logits``.
+        meta: the clean batch and its loss.
         engine: ``jvp`` (exact), ``finite-difference`` (central difference along v) or ``head`` (only the final linear
             layer steps ahead: no backward pass through the network).
-        average: combines each process's gradients of the inner loss into those of the global noisy batch.
-        average_meta: the same for gradients of the meta loss and the global meta batch.
+
+    Raises:
+        ValueError: an unknown engine, or engine ``head`` without features.
     """
     if engine == "head":
-        return _head_tangent(model, forward, inner_loss, meta_images, meta_loss, inner_lr, average, average_meta)
-    ahead = _step_ahead(forward, inner_loss, inner_lr, average)
+        return _head_tangent(model, forward, inner, meta)
+    ways = {"jvp": logits_along, "finite-difference": _logits_difference}
+    if engine not in ways:
+        raise ValueError(f"unknown engine {engine!r}: choose from {', '.join([*ways, 'head'])}")
+    ahead = _step_ahead(forward, inner)
     buffers = copied_buffers(model)
-    loss = meta_loss(functional_logits(model, ahead, meta_images, buffers=buffers))
-    direction = dict(zip(ahead, average_meta(_gradients(loss, ahead)), strict=True))
-    along = {"jvp": logits_along, "finite-difference": _logits_difference}[engine]
-    return LookAhead(along(model, forward, direction), loss.detach(), buffers)
+    loss = meta.loss(functional_logits(model, ahead, meta.images, buffers=buffers))
+    direction = dict(zip(ahead, meta.average(_gradients(loss, ahead)), strict=True))
+    return LookAhead(ways[engine](model, forward, direction), loss.detach(), buffers)
 
 
-def _step_ahead(forward: NoisyForward, inner_loss: Tensor | None, inner_lr: float, average: Average) -> Weights:
+def _step_ahead(forward: NoisyForward, inner: InnerStep) -> Weights:
     """θ̂ = θ − α ∇θ L_inner as leaves that require a gradient."""
     names, weights = list(forward.weights), list(forward.weights.values())
-    if inner_loss is None:
+    if inner.loss is None:
         ahead = [weight.detach().clone() for weight in weights]
     else:
         # With the outputs kept the graph can be made again: it goes, before the meta batch's is built.
-        gradients = average(_gradients(inner_loss, forward.weights, retain_graph=forward.outputs is None))
-        ahead = torch._foreach_add([weight.detach() for weight in weights], gradients, alpha=-inner_lr)
+        gradients = inner.average(_gradients(inner.loss, forward.weights, retain_graph=forward.outputs is None))
+        ahead = list(torch._foreach_add([weight.detach() for weight in weights], gradients, alpha=-inner.lr))
     return {name: weight.requires_grad_() for name, weight in zip(names, ahead, strict=True)}
 
 
@@ -121,34 +154,25 @@ def _logits_difference(model: nn.Module, forward: NoisyForward, direction: Weigh
     return (moved[0] - moved[1]) / (2 * step)
 
 
-def _head_tangent(
-    model: nn.Module,
-    forward: NoisyForward,
-    inner_loss: Tensor | None,
-    meta_images: Tensor,
-    meta_loss: Callable[[Tensor], Tensor],
-    inner_lr: float,
-    average: Average,
-    average_meta: Average,
-) -> LookAhead:
+def _head_tangent(model: nn.Module, forward: NoisyForward, inner: InnerStep, meta: MetaBatch) -> LookAhead:
     """As :func:`look_ahead_tangent` with every layer but the last held fixed: closed forms on the features."""
     if forward.features is None:
         raise ValueError("engine 'head' needs a forward pass with features=True")
     layer, features = classifier(model), forward.features
     buffers = copied_buffers(model)
     with torch.no_grad(), classifier_inputs(model) as kept:
-        functional_logits(model, forward.weights, meta_images, buffers=buffers)
+        functional_logits(model, forward.weights, meta.images, buffers=buffers)
     weight, bias = layer.weight.detach(), layer.bias.detach() if layer.bias is not None else 0.0
-    if inner_loss is not None:
-        residual = torch.autograd.grad(inner_loss, forward.logits, retain_graph=True)[0].to(weight.dtype)
-        step_weight, step_bias = average([residual.T @ features.to(weight.dtype), residual.sum(0)])
-        weight = weight - inner_lr * step_weight
-        bias = bias - inner_lr * step_bias if layer.bias is not None else 0.0
+    if inner.loss is not None:
+        residual = torch.autograd.grad(inner.loss, forward.logits, retain_graph=True)[0].to(weight.dtype)
+        step_weight, step_bias = inner.average([residual.T @ features.to(weight.dtype), residual.sum(0)])
+        weight = weight - inner.lr * step_weight
+        bias = bias - inner.lr * step_bias if layer.bias is not None else 0.0
     meta_features = kept[0].to(weight.dtype)
     meta_logits = (meta_features @ weight.T + bias).requires_grad_()
-    loss = meta_loss(meta_logits)
+    loss = meta.loss(meta_logits)
     residual = torch.autograd.grad(loss, meta_logits)[0]
-    direction_weight, direction_bias = average_meta([residual.T @ meta_features, residual.sum(0)])
+    direction_weight, direction_bias = meta.average([residual.T @ meta_features, residual.sum(0)])
     logits_dot = features.to(weight.dtype) @ direction_weight.T
     if layer.bias is not None:
         logits_dot = logits_dot + direction_bias

@@ -45,14 +45,14 @@ class LinearCall:
         options: the convolution's stride, padding, dilation and groups.
     """
 
-    operation: Callable
+    operation: Callable[..., Tensor]
     input: Tensor | None
     weight: Tensor | None
     bias: Tensor | None
     options: dict[str, Any]
 
     @classmethod
-    def parse(cls, operation: Callable, arguments: tuple, options: dict) -> LinearCall:
+    def parse(cls, operation: Callable[..., Tensor], arguments: tuple[Any, ...], options: dict[str, Any]) -> LinearCall:
         names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
         given = {**dict(zip(names, arguments, strict=False)), **options}
         return cls(operation, given.pop("input"), given.pop("weight"), given.pop("bias", None), given)
@@ -65,7 +65,9 @@ class LinearCall:
         """The same operation on other tensors."""
         return self.operation(input, weight, bias, **self.options)
 
-    def gradients(self, output_gradient: Tensor, input: Tensor, weight: Tensor, wanted: list[bool]) -> list:
+    def gradients(
+        self, output_gradient: Tensor, input: Tensor, weight: Tensor, wanted: list[bool]
+    ) -> list[Tensor | None]:
         """Gradients for input, weight and bias, None where not wanted."""
         bias_sizes = [weight.shape[0]]
         if self.operation is F.linear:
@@ -103,7 +105,13 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.outputs: list[Output] = []
 
-    def __torch_function__(self, function, types, arguments=(), options=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
         result = function(*arguments, **(options or {}))
         if function is F.linear or function in CONVOLUTIONS:
             kept = result.detach()
@@ -118,7 +126,13 @@ class _Replay(TorchFunctionMode):
         super().__init__()
         self._outputs = iter(outputs)
 
-    def __torch_function__(self, function, types, arguments=(), options=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
         if function is F.linear or function in CONVOLUTIONS:
             output = next(self._outputs)
             call = LinearCall.parse(function, arguments, options or {})
@@ -133,7 +147,13 @@ class _Replay(TorchFunctionMode):
 class TangentReplay(_Replay):
     """For a forward-mode pass: computes tangents alone; BatchNorm's in two fused operations."""
 
-    def __torch_function__(self, function, types, arguments=(), options=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
         if function is F.batch_norm:
             return _batch_norm(*arguments, **(options or {}))
         return super().__torch_function__(function, types, arguments, options)

@@ -6,6 +6,9 @@ by some forty elementwise passes: several times what the arithmetic asks for. Th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +21,13 @@ from noisybench.meta.replay import CONVOLUTIONS, LinearCall
 class TwiceDifferentiable(TorchFunctionMode):
     """Inside, convolutions and train-mode BatchNorm build graphs of this kind. Reverse mode only."""
 
-    def __torch_function__(self, function, types, arguments=(), options=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
         if function is F.batch_norm:
             return _batch_norm(*arguments, **(options or {}))
         if function in CONVOLUTIONS:

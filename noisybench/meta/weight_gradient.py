@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisybench.meta.forward import functional_logits, noisy_forward, plain_attention, trainable
-from noisybench.meta.look_ahead import ENGINES, look_ahead_tangent
+from noisybench.meta.double_backward import double_backward
+from noisybench.meta.forward import noisy_forward
+from noisybench.meta.look_ahead import ENGINES, InnerStep, MetaBatch, look_ahead_tangent
 
 
 def cross_entropy_dot(logits: Tensor, logits_dot: Tensor, labels: Tensor) -> Tensor:
@@ -68,49 +69,20 @@ def example_weight_meta_gradient(
     for name, rows in (("labels", labels), ("weights", weights)):
         if rows is not None and rows.shape != (len(images),):
             raise ValueError(f"{name} has shape {tuple(rows.shape)}, and there are {len(images)} images")
+    meta = MetaBatch.labelled(meta_images, meta_labels)
+
+    def inner(logits: Tensor) -> tuple[Tensor, Tensor]:
+        at = logits.new_zeros(len(images)) if weights is None else weights.detach().to(logits.dtype).clone()
+        variable = at.requires_grad_()
+        return variable, (variable * F.cross_entropy(logits, labels, reduction="none")).sum()
+
     if engine == "double-backward":
-        return _double_backward(model, images, labels, meta_images, meta_labels, inner_lr=inner_lr, weights=weights)
+        return double_backward(model, images, inner, inner_lr, meta)
     with torch.enable_grad():
         forward = noisy_forward(model, images, update_buffers=False, features=engine == "head")
-        inner_loss = None
+        loss = None
         if weights is not None:
-            inner_loss = (weights.detach() * F.cross_entropy(forward.logits, labels, reduction="none")).sum()
-        found = look_ahead_tangent(
-            model,
-            forward,
-            inner_loss,
-            meta_images,
-            lambda logits: F.cross_entropy(logits, meta_labels),
-            inner_lr=inner_lr,
-            engine=engine,
-        )
+            loss = (weights.detach() * F.cross_entropy(forward.logits, labels, reduction="none")).sum()
+        found = look_ahead_tangent(model, forward, InnerStep(loss, inner_lr), meta, engine=engine)
     logits = forward.logits.detach()
     return (-inner_lr * cross_entropy_dot(logits, found.logits_dot.to(logits.dtype), labels)).detach()
-
-
-def _double_backward(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    meta_images: Tensor,
-    meta_labels: Tensor,
-    *,
-    inner_lr: float,
-    weights: Tensor | None,
-) -> Tensor:
-    """The same gradient by differentiating through the look-ahead step, as the released codes do."""
-    parameters = trainable(model)
-    with torch.enable_grad(), plain_attention():
-        logits = functional_logits(model, parameters, images)
-        weights = logits.new_zeros(len(images)) if weights is None else weights.detach().to(logits.dtype).clone()
-        weights.requires_grad_()
-        inner_loss = (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
-        gradients = torch.autograd.grad(
-            inner_loss, list(parameters.values()), create_graph=True, materialize_grads=True
-        )
-        ahead = {
-            name: parameter - inner_lr * gradient
-            for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True)
-        }
-        meta_loss = F.cross_entropy(functional_logits(model, ahead, meta_images), meta_labels)
-        return torch.autograd.grad(meta_loss, weights)[0]

@@ -13,6 +13,8 @@ from noisybench.data.loader import Batch, Pass
 from noisybench.methods.context import Context
 from noisybench.spec.values import Settings
 
+AnySettings = Settings  # by another name: within Method, ``Settings`` is the method's own class
+
 
 @dataclass
 class StepOutput:
@@ -57,16 +59,21 @@ class Method:
         views: how many independent augmentations of each image a batch holds (``batch.views``), or their strengths:
             ``("weak", "strong")``; weak is the run's own augmentation, strong adds RandAugment.
         heads: names that :meth:`predict` knows; the first is the headline.
-        forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2).
+        forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2);
+            :meth:`build` may set the run's own where it depends on settings.
     """
 
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[AnySettings]] = AnySettings
+    settings: Any  # a subclass annotates it with its own class
     needs: ClassVar[frozenset[str]] = frozenset()
     views: ClassVar[int | tuple[str, ...]] = 1
     heads: ClassVar[tuple[str, ...]] = ("network",)
-    forward_equivalents: ClassVar[float] = 3.0
+    forward_equivalents: float = 3.0
 
-    def __init__(self, settings: Settings, context: Context):
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, settings: AnySettings, context: Context):
         self.settings = settings
         self.context = context
         self.build()
@@ -161,7 +168,7 @@ def optimizers_of(method: Method) -> dict[str, torch.optim.Optimizer]:
     return {name: part for name, part, *_ in _walk(vars(method)) if isinstance(part, torch.optim.Optimizer)}
 
 
-def _walk(holder: dict[str, Any] | list | tuple, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
+def _walk(holder: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
     """A method's attributes with lists, tuples and dicts opened: ``optimizers.0`` and so on.
 
     Yields:

@@ -24,6 +24,7 @@ class CleanOnly(Method):
 
 def clean_step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, context: Context) -> Tensor:
     """One step on the mean cross-entropy over the global clean batch; the loss."""
-    loss = F.cross_entropy(network(batch.meta_images), batch.meta_labels)
+    images, labels = batch.meta
+    loss = F.cross_entropy(network(images), labels)
     context.step(loss, optimizer, share=context.meta_share)
     return loss

@@ -51,11 +51,11 @@ class Context:
     initialise: Callable[[int], nn.Module]
     priors: dict[str, Any]
 
-    def __post_init__(self):
-        self.networks_made = 0
+    def __post_init__(self) -> None:
+        self.networks_made: int = 0
         self.scheduled: list[torch.optim.Optimizer] = []
 
-    def _prior(self, name: str):
+    def _prior(self, name: str) -> Any:
         if name not in self.needs:
             raise UndeclaredError(f"{name} is read but not declared: add {name!r} to the method's needs")
         return self.priors[name]
@@ -159,7 +159,7 @@ class Context:
         """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too)."""
         return rows[self.world.part(len(rows))]
 
-    def weighted_mean(self, values: Tensor, weights: Tensor, share: float | None = None) -> Tensor:
+    def weighted_mean(self, values: Tensor, weights: Tensor | float, share: float | None = None) -> Tensor:
         """Σ w_i·v_i over the global batch, as a loss of this process.
 
         Args:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput
 from noisybench.methods.loss_mixture import clean_probability, rescale
+from noisybench.methods.losses import prior_penalty
 from noisybench.methods.mixmatch import linear_ramp, mixup, sharpen
 from noisybench.methods.settings.dividemix import DivideMixSettings
 from noisybench.methods.two_networks import TwoNetworks, mean_probability
@@ -62,7 +63,7 @@ class DivideMix(TwoNetworks):
     views: ClassVar[int] = 2
     # Without gradients: 4 of the network that trains (2 views, labelled and unlabelled), 2 of the other; then 4 with
     # a backward pass. The full pass of each epoch is not counted.
-    forward_equivalents: ClassVar[float] = 4 + 2 + 4 * 3
+    forward_equivalents: float = 4 + 2 + 4 * 3
 
     def build(self) -> None:
         super().build()
@@ -200,8 +201,8 @@ class DivideMix(TwoNetworks):
 
     def _unlabelled_weight(self, batch: Batch) -> float:
         """λ_u times its ramp, which grows from batch to batch."""
-        epochs = batch.epoch - self.settings.warmup_epochs
-        epochs += float(self.rows_done[batch.tag] / self.rows_in_pass[batch.tag])
+        done = float(self.rows_done[batch.tag] / self.rows_in_pass[batch.tag])
+        epochs = batch.epoch - self.settings.warmup_epochs + done
         return self.choice.lambda_u * linear_ramp(epochs, self.settings.ramp_epochs)
 
     def epoch_logs(self) -> dict[str, float]:
@@ -229,13 +230,3 @@ def negative_entropy(logits: Tensor) -> Tensor:
     """The mean over samples of Σ_c p_c log p_c: lowest for the least certain predictions (a scalar)."""
     log_p = F.log_softmax(logits, dim=1)
     return (log_p.exp() * log_p).sum(dim=1).mean()
-
-
-def prior_penalty(mean_prediction: Tensor) -> Tensor:
-    """KL(uniform ‖ mean prediction) (a scalar): keeps a network from calling everything one class.
-
-    Args:
-        mean_prediction: C, over the global batch.
-    """
-    num_classes = len(mean_prediction)
-    return -(mean_prediction * num_classes).log().mean()

@@ -24,7 +24,7 @@ class JoCoR(SampleSelection):
 
     def training_step(self, batch: Batch) -> StepOutput:
         logits = [network(batch.images) for network in self.networks]
-        losses = joint_losses(*logits, batch.labels, self.settings.co_lambda)
+        losses = joint_losses(logits[0], logits[1], batch.labels, self.settings.co_lambda)
         weights = small_loss_weights(self.context.gather_rows(losses), self.forget_rate(batch.epoch))
         loss = self.context.weighted_mean(losses, self.context.my_rows(weights))
         self.context.step(loss, self.optimizers[0])

@@ -25,7 +25,7 @@ class L2B(Method):
     Settings = L2BSettings
     settings: L2BSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 8.0
+    forward_equivalents: float = 8.0
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch < self.settings.warmup_epochs:
@@ -35,7 +35,8 @@ class L2B(Method):
             return StepOutput(loss, logits)
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         ahead = self._weights_after_a_null_step(forward.weights)
-        meta_loss = F.cross_entropy(functional_logits(self.network, ahead, batch.meta_images), batch.meta_labels)
+        meta_images, meta_labels = batch.meta
+        meta_loss = F.cross_entropy(functional_logits(self.network, ahead, meta_images), meta_labels)
         gradients = torch.autograd.grad(meta_loss, list(ahead.values()), materialize_grads=True)
         v = dict(zip(ahead, self.context.average_meta(list(gradients)), strict=True))
         logits, logits_dot = forward.logits.detach(), logits_along(self.network, forward, v)
@@ -52,7 +53,7 @@ class L2B(Method):
     def _weights_after_a_null_step(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """θ': where the optimizer's own step leads on a zero gradient, since momentum and weight decay still act."""
         ahead = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-        shadow = type(self.optimizer)(list(ahead.values()))
+        shadow = type(self.optimizer)(list(ahead.values()))  # type: ignore[call-arg]  # every kind has its defaults
         shadow.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))  # its settings too
         for weight in ahead.values():
             weight.grad = torch.zeros_like(weight)
@@ -64,7 +65,8 @@ class L2B(Method):
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
-        for parameter, gradient in zip(parameters, self.context.average([p.grad for p in parameters]), strict=True):
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for parameter, gradient in zip(parameters, self.context.average(gradients), strict=True):
             parameter.grad = gradient
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from noisybench.data.loader import Batch
-from noisybench.meta import cross_entropy_dot, look_ahead_tangent, noisy_forward
+from noisybench.meta import InnerStep, MetaBatch, cross_entropy_dot, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.context import Context
 
@@ -21,19 +21,15 @@ class L2R(Method):
     """Weights are the clamped, normalised descent direction of the clean loss from weights of zero."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 8.0  # forward, meta forward and backward, the tangent (2), backward
+    forward_equivalents: float = 8.0  # forward, meta forward and backward, the tangent (2), backward
 
     def training_step(self, batch: Batch) -> StepOutput:
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         ahead = look_ahead_tangent(
             self.network,
             forward,
-            None,  # at weights of zero the look-ahead step has length zero
-            batch.meta_images,
-            lambda logits: F.cross_entropy(logits, batch.meta_labels),
-            inner_lr=1.0,
-            average=self.context.average,
-            average_meta=self.context.average_meta,
+            InnerStep(None, lr=1.0),  # at weights of zero the look-ahead step has length zero
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         helps = cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)
         weights = positive_shares(helps, self.context)

@@ -84,7 +84,7 @@ def forward_corrected(logits: Tensor, labels: Tensor, transition: Tensor) -> Ten
 def prior_penalty(mean_probabilities: Tensor) -> Tensor:
     """KL(uniform ‖ mean p): holds the mean prediction of a batch near the uniform prior (a scalar).
 
-    Tanaka et al., CVPR 2018, L_p.
+    Tanaka et al., CVPR 2018, L_p; DivideMix (Li et al., ICLR 2020) has it too.
 
     Args:
         mean_probabilities: C, the mean of p over the global batch.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from noisybench.core import rng
 from noisybench.data.loader import Batch
-from noisybench.meta import cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
+from noisybench.meta import InnerStep, MetaBatch, cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.settings.meta_weight_net import MetaWeightNetSettings
 
@@ -24,7 +24,7 @@ class MetaWeightNet(Method):
     Settings = MetaWeightNetSettings
     settings: MetaWeightNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 10.0
+    forward_equivalents: float = 10.0
 
     def build(self) -> None:
         super().build()
@@ -47,12 +47,8 @@ class MetaWeightNet(Method):
         ahead = look_ahead_tangent(
             self.network,
             forward,
-            (weights.detach() * losses).mean(),
-            batch.meta_images,
-            lambda logits: F.cross_entropy(logits, batch.meta_labels),
-            inner_lr=inner_lr,
-            average=self.context.average,
-            average_meta=self.context.average_meta,
+            InnerStep((weights.detach() * losses).mean(), inner_lr, self.context.average),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         # dLm/dw_i = −α/N·<p_i − e_yi, ȯ_i>: descending this product's mean takes the chain rule through V.
         slopes = -inner_lr * cross_entropy_dot(forward.logits.detach(), ahead.logits_dot, batch.labels)

@@ -14,6 +14,8 @@ from torch import nn
 from noisybench.core import rng
 from noisybench.data.loader import Batch
 from noisybench.meta import (
+    InnerStep,
+    MetaBatch,
     classifier,
     classifier_inputs,
     label_direction,
@@ -34,7 +36,7 @@ class MetaLabelNet(Method):
     Settings = MetaLabelNetSettings
     settings: MetaLabelNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 11.0  # MSLG's 10 and the encoder
+    forward_equivalents: float = 11.0  # MSLG's 10 and the encoder
 
     def build(self) -> None:
         super().build()
@@ -69,12 +71,10 @@ class MetaLabelNet(Method):
         ahead = look_ahead_tangent(
             self.network,
             forward,
-            soft_label_loss(forward.logits, label_logits.detach()),
-            batch.meta_images,
-            lambda logits: F.cross_entropy(logits, batch.meta_labels),
-            inner_lr=self.settings.inner_lr,
-            average=self.context.average,
-            average_meta=self.context.average_meta,
+            InnerStep(
+                soft_label_loss(forward.logits, label_logits.detach()), self.settings.inner_lr, self.context.average
+            ),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         # ∂Lm/∂ℓ = α/(N·C)·direction: descending this product's mean takes the chain rule through the label layer.
         direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch, Pass
-from noisybench.meta import NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
+from noisybench.meta import LabelSteps, NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.ema import frozen_copy, update_ema
 from noisybench.methods.settings.mlnt import MLNTSettings
@@ -30,7 +30,7 @@ class MLNT(Method):
     Settings = MLNTSettings
     settings: MLNTSettings
     heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
-    forward_equivalents: ClassVar[float] = 97.0  # of a meta step with the default settings; build() counts the run's
+    forward_equivalents: float = 97.0  # of a meta step with the default settings; build() counts the run's
 
     def build(self) -> None:
         super().build()
@@ -127,12 +127,10 @@ class MLNT(Method):
         gradient, value = look_ahead_gradient(
             self.network,
             forward,
-            label_sets,
+            LabelSteps(label_sets, settings.inner_lr, self.context.average),
             disagreement,
-            inner_lr=settings.inner_lr,
             order=settings.order,
             hessian=settings.hessian,
-            average=self.context.average,
         )
         return list(gradient.values()), value
 

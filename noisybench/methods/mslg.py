@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from noisybench.data.loader import Batch
-from noisybench.meta import label_direction, logits_again, look_ahead_tangent, noisy_forward, soft_label_loss
+from noisybench.meta import (
+    InnerStep,
+    MetaBatch,
+    label_direction,
+    logits_again,
+    look_ahead_tangent,
+    noisy_forward,
+    soft_label_loss,
+)
 from noisybench.methods.base import LabelEstimate, Method, StepOutput
 from noisybench.methods.estimates import odds_against
 from noisybench.methods.losses import entropy
@@ -25,7 +33,7 @@ class MSLG(Method):
     Settings = MSLGSettings
     settings: MSLGSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
-    forward_equivalents: ClassVar[float] = 10.0
+    forward_equivalents: float = 10.0
 
     def build(self) -> None:
         super().build()
@@ -61,13 +69,11 @@ class MSLG(Method):
         ahead = look_ahead_tangent(
             self.network,
             forward,
-            soft_label_loss(forward.logits, label_logits, floor),
-            batch.meta_images,
-            lambda logits: F.cross_entropy(logits, batch.meta_labels),
-            inner_lr=self.settings.inner_lr,
+            InnerStep(
+                soft_label_loss(forward.logits, label_logits, floor), self.settings.inner_lr, self.context.average
+            ),
+            MetaBatch.labelled(*batch.meta, self.context.average_meta),
             engine=self.settings.engine,
-            average=self.context.average,
-            average_meta=self.context.average_meta,
         )
 
         # 3. Labels: ℓ ← ℓ − β ∂Lm/∂ℓ, which is κ times the direction whatever the batch size.

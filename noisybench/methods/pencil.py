@@ -44,6 +44,7 @@ class Pencil(Method):
         self.context.step(loss, self.optimizer)
         # The loss is a mean over this process's rows; λ is meant for the mean over the whole batch.
         label_step = self.settings.label_lr * len(batch.index) / batch.global_size
+        assert label_logits.grad is not None  # the loss depends on them
         self.context.store.write("label_logits", batch.index, label_logits - label_step * label_logits.grad)
         return StepOutput(loss, logits)
 

@@ -29,9 +29,8 @@ class SampleSelection(TwoNetworks):
         if self.settings.beta1_switch_epoch != "never" and not all("betas" in group for group in groups):
             raise UserError("method.beta1_switch_epoch is for Adam: set optimizer.name=adam, or never here")
         context = self.context
-        self.tau = self.settings.forget_rate
-        if self.tau is None:
-            self.tau = context.noise_rate * context.noise_traits.wrong_per_rate
+        given = self.settings.forget_rate
+        self.tau = context.noise_rate * context.noise_traits.wrong_per_rate if given is None else given
         shape = (len(context.given_labels), context.num_classes)
         uniform = torch.full(shape, 1 / context.num_classes, dtype=context.dtype)
         context.store.add("prediction", uniform)

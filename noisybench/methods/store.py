@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from noisybench.parallel.world import World
+
 
 class SampleStore:
     """Named tensors of n rows, indexed by a batch's ``index`` (row in the noisy train set).
@@ -13,7 +15,7 @@ class SampleStore:
     the tables stay equal everywhere.
     """
 
-    def __init__(self, num_rows: int, device: torch.device, world):
+    def __init__(self, num_rows: int, device: torch.device, world: World):
         self.num_rows = num_rows
         self._device = device
         self._world = world

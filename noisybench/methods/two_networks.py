@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisybench.methods.base import Method
 
@@ -17,11 +17,11 @@ class TwoNetworks(Method):
     """
 
     heads: ClassVar[tuple[str, ...]] = ("ensemble", "network1", "network2")
-    forward_equivalents: ClassVar[float] = 6.0
+    forward_equivalents: float = 6.0
 
     def build(self) -> None:
-        self.networks = [self.context.make_network() for _ in range(2)]
-        self.optimizers = self.make_optimizers()
+        self.networks: list[nn.Module] = [self.context.make_network() for _ in range(2)]
+        self.optimizers: list[torch.optim.Optimizer] = self.make_optimizers()
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimizer per network; a method that trains both jointly makes one."""

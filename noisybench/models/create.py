@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -80,42 +81,51 @@ def _renamed(function: Callable[..., nn.Module], name: str) -> Callable[..., nn.
     return make
 
 
-def create_network(
-    name: str,
-    *,
-    num_classes: int,
-    channels: int,
-    image_size: int,
-    pretrained: bool,
-    seed: int,
-    number: int = 0,
-) -> nn.Module:
-    """A network from timm, initialised under the key (seed, "init", number), on the CPU.
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network.
 
-    Args:
+    Attributes:
         name: any name timm knows, with or without a tag.
+        num_classes: C, its outputs.
         channels: 1 or 3, of the images.
         image_size: side of the images in pixels.
         pretrained: start from timm's published weights.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    image_size: int
+    pretrained: bool = False
+
+
+def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Module:
+    """A network from timm, initialised under the key (seed, "init", number), on the CPU.
+
+    Args:
         number: 0 for a run's first network, 1 for its second.
 
     Raises:
         UserError: the name is unknown, its weights cannot be had, or it cannot take such images.
     """
+    name = spec.name
     entrypoint = _entrypoint(name)
-    arguments = {"num_classes": num_classes, "in_chans": channels}
+    arguments: dict[str, Any] = {"num_classes": spec.num_classes, "in_chans": spec.channels}
     if "img_size" in inspect.signature(entrypoint).parameters or _is_sized(name):
-        arguments["img_size"] = image_size
+        arguments["img_size"] = spec.image_size
     with rng.torch_seeded(seed, "init", number):
         try:
-            network = timm.create_model(name, pretrained=pretrained, **arguments)
+            network = timm.create_model(name, pretrained=spec.pretrained, **arguments)
         except Exception as error:  # timm and its hub client raise many kinds
-            what = "pretrained weights for " if pretrained else ""
+            what = "pretrained weights for " if spec.pretrained else ""
             raise UserError(f"{what}model {name!r} cannot be made: {' '.join(str(error).split())[:300]}") from error
-    outputs = _check_takes(network, name, channels, image_size)
-    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, num_classes):
+    outputs = _check_takes(network, spec)
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, spec.num_classes):
         shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise UserError(f"model {name!r} gives {shape} for one image, where logits of shape (1, {num_classes}) must be")
+        raise UserError(
+            f"model {name!r} gives {shape} for one image, where logits of shape (1, {spec.num_classes}) must be"
+        )
     return network
 
 
@@ -125,14 +135,14 @@ def _is_sized(name: str) -> bool:
     return bool(configuration and configuration.fixed_input_size)
 
 
-def _check_takes(network: nn.Module, name: str, channels: int, image_size: int) -> object:
+def _check_takes(network: nn.Module, spec: NetworkSpec) -> object:
     try:
         network.eval()
         with torch.no_grad():
-            outputs = network(torch.zeros(1, channels, image_size, image_size))
+            outputs = network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
     except Exception as error:  # whatever the first layer that does not fit raises
         raise UserError(
-            f"model {name!r} cannot take {image_size}×{image_size} images "
+            f"model {spec.name!r} cannot take {spec.image_size}×{spec.image_size} images "
             f"({' '.join(str(error).split())[:120]}): try a larger --image-size, for example 32 or 64"
         ) from error
     network.train()

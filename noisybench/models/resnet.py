@@ -18,7 +18,7 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
             self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
@@ -55,7 +55,9 @@ class ResNet(OwnModel):
         pre_activation: blocks with BatchNorm and ReLU before the convolutions.
     """
 
-    def __init__(self, depths, widths, *, num_classes: int, in_chans: int, pre_activation: bool = False):
+    def __init__(
+        self, depths: list[int], widths: list[int], *, num_classes: int, in_chans: int, pre_activation: bool = False
+    ):
         super().__init__()
         block = PreActBlock if pre_activation else Block
         self.stem = nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False)

@@ -48,6 +48,12 @@ class GlobalBatchNorm(nn.Module):
         world: the processes of the run.
     """
 
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
     def __init__(self, like: _BatchNorm, world: World):
         super().__init__()
         self.eps, self.momentum, self.num_features = like.eps, like.momentum, like.num_features
@@ -62,14 +68,14 @@ class GlobalBatchNorm(nn.Module):
         self._world = world
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or self.running_mean is None:
+        if self.training or self.running_mean is None or self.running_var is None:
             mean, var = self._batch_statistics(x)
         else:
             mean, var = self.running_mean, self.running_var
         shape = [1, -1, *[1] * (x.dim() - 2)]
         wide = _wide(x)
         y = (wide - mean.to(wide.dtype).view(shape)) * (var.to(wide.dtype) + self.eps).rsqrt().view(shape)
-        if self.weight is not None:
+        if self.weight is not None and self.bias is not None:
             y = y * self.weight.to(wide.dtype).view(shape) + self.bias.to(wide.dtype).view(shape)
         y = y.to(x.dtype)
         if self.drop is not None:
@@ -89,12 +95,14 @@ class GlobalBatchNorm(nn.Module):
         shape = [1, -1, *[1] * (x.dim() - 2)]
         squares = (wide - mean.view(shape)).square().sum(dims)
         var = GlobalSum.apply(squares, rows, self._world) / number
-        if self.training and self.running_mean is not None:
+        if self.training:
             self._move_running(mean.detach(), (var * (number / (number - 1))).detach())
         return mean, var
 
     @torch.no_grad()
     def _move_running(self, mean: Tensor, unbiased_var: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
         self.num_batches_tracked.add_(1)
         factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         for running, value in ((self.running_mean, mean), (self.running_var, unbiased_var)):

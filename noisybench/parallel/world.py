@@ -41,13 +41,13 @@ class World:
     """
 
     def __init__(self, accelerator: Accelerator):
-        self.rank = accelerator.process_index
-        self.size = accelerator.num_processes
-        self.is_main = accelerator.is_main_process
+        self.rank: int = accelerator.process_index
+        self.size: int = accelerator.num_processes
+        self.is_main: bool = accelerator.is_main_process
         self._accelerator = accelerator
         self._present = Share(1.0, 1.0, alone=self.size == 1)
 
-    def __deepcopy__(self, memo) -> World:
+    def __deepcopy__(self, memo: object) -> World:
         return self  # a copied network is still of this world
 
     def share_of(self, size: int, meta_size: int) -> Share:

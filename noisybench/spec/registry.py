@@ -175,7 +175,7 @@ def _broken_cards(folder: str) -> list[Broken]:
     for name, card in usable.items():
         if card.package != OWN_PACKAGE:  # noisybench's own are taken to be right
             try:
-                parse_card(card.file, CARDS[folder])
+                _parse_found(name, card, CARDS[folder])
             except UserError as error:
                 wrong.append(Broken(name, card.package, str(error)))
     return [*sorted(wrong), *unreadable]
@@ -190,14 +190,21 @@ def card_names(folder: str) -> list[str]:
 def _load_card(folder: str, name: str, model: type[AnyCard]) -> AnyCard:
     usable, disabled, _ = _found_cards(folder)
     if name in usable:
-        return parse_card(usable[name].file, model)
+        return _parse_found(name, usable[name], model)
     if name in disabled:
         raise UserError(disabled[name][0].reason)
     raise unknown_name(folder.removesuffix("s"), name, usable)
 
 
+def _parse_found(name: str, found: CardFile, model: type[AnyCard]) -> AnyCard:
+    card = parse_card(found.file, model)
+    if card.name != name:  # it was asked for by its file's name
+        raise UserError(f"card {found.file}: name: {card.name!r} is not the file's name")
+    return card
+
+
 def parse_card(file: Traversable, model: type[AnyCard]) -> AnyCard:
-    """Read and validate one card file.
+    """Read and validate one card file. Its name is the file's, unless it states one.
 
     Raises:
         UserError: the file is no TOML, or a key of it is unknown, missing or of a wrong type.
@@ -207,9 +214,7 @@ def parse_card(file: Traversable, model: type[AnyCard]) -> AnyCard:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         if "base" in content:
             content = _over_base(name, content)
-        if content.get("name", name) != name:
-            raise UserError(f"card {file}: name: {content['name']!r} is not the file's name")
-        return model.model_validate({**content, "name": name})
+        return model.model_validate({"name": name, **content})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"card {file} is not valid TOML: {one_line(error)}") from error
     except OSError as error:

@@ -13,7 +13,7 @@ from noisybench.data.loader import BatchOrder, TrainLoader
 from noisybench.methods.base import Method
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.models.sync_batchnorm import synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
@@ -110,18 +110,18 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
 
 def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callable[[int], nn.Module]:
     """From k to the run's k-th network. The method holds it: it closes over plain values, not over data and paths."""
-    model, synchronized, mixed = config.model, config.sync_batchnorm, config.mixed_precision != "no"
+    seed, synchronized, mixed = config.seed, config.sync_batchnorm, config.mixed_precision != "no"
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    arguments = {
-        "num_classes": data.dataset.num_classes,
-        "channels": data.dataset.card.channels,
-        "image_size": data.dataset.train.pixels.shape[-1],
-        "pretrained": config.pretrained,
-        "seed": config.seed,
-    }
+    spec = NetworkSpec(
+        config.model,
+        num_classes=data.dataset.num_classes,
+        channels=data.dataset.card.channels,
+        image_size=data.dataset.train.pixels.shape[-1],
+        pretrained=config.pretrained,
+    )
 
     def initialise(number: int) -> nn.Module:
-        network = create_network(model, **arguments, number=number).to(memory_format=layout)
+        network = create_network(spec, seed=seed, number=number).to(memory_format=layout)
         if synchronized:
             synchronize_batchnorm(network, world)
         return world.prepare(network) if mixed else network

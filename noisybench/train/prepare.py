@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from noisybench.data import Dataset, Images, Splits, load_dataset, split
+from noisybench.data import Dataset, Images, SplitInput, Splits, load_dataset, split
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
 from noisybench.spec import registry
+from noisybench.spec.cards import SplitSizes
 from noisybench.spec.checked_labels import read_checked
 from noisybench.spec.config import ResolvedConfig
 
@@ -128,17 +129,16 @@ def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
     labels = dataset.train.labels
     # Whoever asks for noise on labels nobody vouches for says that they are right.
     known = dataset.truth if config.noise == "none" else labels
-    splits = split(
-        config.protocol,
+    whole = SplitInput(
         labels,
         len(dataset.test),
-        meta_size=config.meta_size,
-        noisy_val_size=config.noisy_val_size,
-        clean_val_size=config.clean_val_size,
-        seed=config.seed,
         known=None if known is labels else known,
         own_clean=dataset.clean.labels if dataset.clean is not None else None,
     )
+    sizes = SplitSizes(
+        meta_size=config.meta_size, noisy_val_size=config.noisy_val_size, clean_val_size=config.clean_val_size
+    )
+    splits = split(config.protocol, whole, sizes, config.seed)
     noise = draw_noise(config, dataset)
     true = known[splits.train]
     return RunData(

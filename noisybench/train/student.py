@@ -19,7 +19,7 @@ from noisybench.data import Dataset
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
 from noisybench.methods.optimizers import build_optimizer
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
 
@@ -56,16 +56,8 @@ def student_predictions(
     )
 
     def network(name: str, number: int) -> nn.Module:
-        made = create_network(
-            name,
-            num_classes=dataset.num_classes,
-            channels=card.channels,
-            image_size=dataset.train.pixels.shape[-1],
-            pretrained=config.pretrained,
-            seed=config.seed,
-            number=number,
-        )
-        return made.to(device, dtype)
+        spec = NetworkSpec(name, dataset.num_classes, card.channels, dataset.train.pixels.shape[-1], config.pretrained)
+        return create_network(spec, seed=config.seed, number=number).to(device, dtype)
 
     def hard(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)

@@ -1,4 +1,4 @@
-"""Claim files: one holder at a time, and the claims of dead workers are taken over, by one."""
+"""Lease files: one holder at a time, and the leases of dead workers are taken over, by one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-import claimers
+import lease_holders
 import psutil
 import pytest
 
@@ -21,16 +21,21 @@ from noisybench.core.errors import UserError
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def dead_claim(folder, name):
-    """A claim whose holder was killed."""
-    worker = SPAWN.Process(target=claimers.hold, args=(folder, name), daemon=True)
+def dead_lease(folder, name):
+    """A lease whose holder was killed."""
+    worker = SPAWN.Process(target=lease_holders.hold, args=(folder, name), daemon=True)
     worker.start()
-    while leases.holder(folder, name) is None:
+    while not names_its_holder(folder, name, worker.pid):
         assert worker.is_alive()
         time.sleep(0.01)
     os.kill(worker.pid, 9)
     worker.join()
-    return folder / f"{name}.1.claim"
+    return folder / f"{name}.1.lease"
+
+
+def names_its_holder(folder, name, pid) -> bool:
+    """Whether the file is written: it is there, and empty, a moment before."""
+    return (leases.holder(folder, name) or "").endswith(f"process {pid}")
 
 
 def edit(file, **changes):
@@ -41,10 +46,10 @@ def silent_for(file, seconds):
     os.utime(file, (time.time() - seconds,) * 2)
 
 
-def test_a_claim_is_held_once_and_released(tmp_path):
-    with leases.acquire(tmp_path, "a") as claim:
+def test_a_lease_is_held_once_and_released(tmp_path):
+    with leases.acquire(tmp_path, "a") as lease:
         assert leases.acquire(tmp_path, "a") is None
-        assert leases.holder(tmp_path, "a").endswith(f"process {os.getpid()}") and not claim.lost()
+        assert leases.holder(tmp_path, "a").endswith(f"process {os.getpid()}") and not lease.lost()
         with leases.acquire(tmp_path, "b"):
             assert len(list(tmp_path.iterdir())) == 2
     assert not list(tmp_path.iterdir())
@@ -55,13 +60,13 @@ def test_a_claim_is_held_once_and_released(tmp_path):
 def test_of_racing_processes_one_wins(tmp_path, stale):
     rounds, racers = 20, 3
     if stale:
-        file = dead_claim(tmp_path, "round0")
+        file = dead_lease(tmp_path, "round0")
         for number in range(1, rounds):
-            shutil.copy(file, tmp_path / f"round{number}.1.claim")
+            shutil.copy(file, tmp_path / f"round{number}.1.lease")
     barrier = SPAWN.Barrier(racers)
     pipes = [SPAWN.Pipe(duplex=False) for _ in range(racers)]
     workers = [
-        SPAWN.Process(target=claimers.race, args=(tmp_path, rounds, barrier, writer), daemon=True)
+        SPAWN.Process(target=lease_holders.race, args=(tmp_path, rounds, barrier, writer), daemon=True)
         for _, writer in pipes
     ]
     for worker in workers:
@@ -71,14 +76,14 @@ def test_of_racing_processes_one_wins(tmp_path, stale):
         worker.join()
         assert worker.exitcode == 0
     assert [sum(round) for round in won] == [1] * rounds
-    assert not list(tmp_path.iterdir())  # the overtaken claims are gone too
+    assert not list(tmp_path.iterdir())  # the overtaken leases are gone too
 
 
 def test_a_dead_process_holds_nothing_even_before_its_parent_has_noticed(tmp_path):
-    script = "import sys, pathlib, claimers; claimers.hold(pathlib.Path(sys.argv[1]), 'a')"
+    script = "import sys, pathlib, lease_holders; lease_holders.hold(pathlib.Path(sys.argv[1]), 'a')"
     path = os.pathsep.join(sys.path)
     worker = subprocess.Popen([sys.executable, "-c", script, tmp_path], env={**os.environ, "PYTHONPATH": path})
-    while leases.holder(tmp_path, "a") is None:
+    while not names_its_holder(tmp_path, "a", worker.pid):
         assert worker.poll() is None
         time.sleep(0.01)
     assert leases.acquire(tmp_path, "a") is None
@@ -91,7 +96,7 @@ def test_a_dead_process_holds_nothing_even_before_its_parent_has_noticed(tmp_pat
 
 
 def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(tmp_path):
-    file = dead_claim(tmp_path, "a")
+    file = dead_lease(tmp_path, "a")
     edit(file, machine="elsewhere", host="elsewhere")
     silent_for(file, leases.STALE_SECONDS - 60)
     assert leases.acquire(tmp_path, "a") is None
@@ -100,7 +105,7 @@ def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(tmp_path):
 
 
 def test_another_process_under_the_old_number_is_not_the_holder(tmp_path):
-    file = dead_claim(tmp_path, "a")
+    file = dead_lease(tmp_path, "a")
     me = psutil.Process()
     edit(file, pid=os.getpid(), started=me.create_time())
     silent_for(file, leases.QUIET_SECONDS + 60)
@@ -111,25 +116,25 @@ def test_another_process_under_the_old_number_is_not_the_holder(tmp_path):
     leases.acquire(tmp_path, "a").release()
 
 
-def test_an_unreadable_claim_counts_while_it_is_young(tmp_path):
-    (tmp_path / "a.1.claim").touch()
+def test_an_unreadable_lease_counts_while_it_is_young(tmp_path):
+    (tmp_path / "a.1.lease").touch()
     assert leases.acquire(tmp_path, "a") is None
-    silent_for(tmp_path / "a.1.claim", leases.STALE_SECONDS + 60)
+    silent_for(tmp_path / "a.1.lease", leases.STALE_SECONDS + 60)
     leases.acquire(tmp_path, "a").release()
 
 
 def test_a_holder_notices_that_it_was_overtaken_and_leaves_the_other_alone(tmp_path):
-    claim = leases.acquire(tmp_path, "a")
-    shutil.copy(tmp_path / "a.1.claim", tmp_path / "a.2.claim")
-    assert claim.lost()
-    claim.release()
-    assert [file.name for file in tmp_path.iterdir()] == ["a.2.claim"]
+    lease = leases.acquire(tmp_path, "a")
+    shutil.copy(tmp_path / "a.1.lease", tmp_path / "a.2.lease")
+    assert lease.lost()
+    lease.release()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.2.lease"]
 
 
 def test_the_heartbeat_renews_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
     with leases.acquire(tmp_path, "a"):
-        file = tmp_path / "a.1.claim"
+        file = tmp_path / "a.1.lease"
         silent_for(file, 1000)
         before, renewed, utime = file.stat().st_mtime_ns, threading.Event(), os.utime
 
@@ -144,5 +149,5 @@ def test_the_heartbeat_renews_the_file(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="claims cannot be written there"):
+    with pytest.raises(UserError, match="leases cannot be written there"):
         leases.acquire(tmp_path / "file", "a")

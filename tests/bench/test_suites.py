@@ -19,11 +19,12 @@ from rich.console import Console
 import noisybench
 from noisybench.bench import leases
 from noisybench.bench.estimate import estimate, known_records
-from noisybench.bench.plan import State, forward_images, parse_shard, plan, steps, take_shard
+from noisybench.bench.plan import Selection, State, forward_images, parse_shard, plan, steps, take_shard
 from noisybench.bench.report import LiveReport
 from noisybench.bench.worker import Event
 from noisybench.core.errors import UserError
 from noisybench.leaderboard.store import open_board
+from noisybench.spec import registry
 from noisybench.spec.config import RunConfig
 from noisybench.spec.layers import resolve
 from noisybench.spec.record import RunRecord
@@ -49,9 +50,9 @@ def card(tmp_path, monkeypatch) -> Path:
     return file
 
 
-def suite_of(card: Path, **options):
+def suite_of(card: Path, **selection):
     board = open_board(str(card), Path("leaderboards"))
-    return plan(board.card, Path("runs/tiny"), board, **options)
+    return plan(board.card, Path("runs/tiny"), board, Selection(**selection))
 
 
 def states(suite) -> list[str]:
@@ -113,6 +114,18 @@ def test_work_of_a_run():
     config = resolve(RunConfig(method="mslg", dataset="synthetic", noise_rate=0.2, epochs=3))
     assert steps(config) == 3 * 3  # 200 images less 30 + 10 + 10 held out, 60 a batch
     assert forward_images(config) == 10 * 9 * 60
+
+
+def test_a_dataset_whose_size_depends_on_its_files_has_no_known_cost(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("bench", "plan", "food101n", "--seeds", "3", "--shard", "2/4")
+    assert code == 0 and not err
+    assert "2 runs: 2 to do" in out and "2 runs: no record of the method, and the size of the dataset" in out
+    runs = plan(registry.benchmark_card("food101n"), tmp_path, None).runs
+    assert len(runs) == 6 and {forward_images(run.config) for run in runs} == {None}
+    shards = [take_shard(runs, number, 4) for number in (1, 2, 3, 4)]
+    assert sorted(len(shard) for shard in shards) == [1, 1, 2, 2]
+    assert sorted(run.run_id for shard in shards for run in shard) == sorted(run.run_id for run in runs)
 
 
 def test_done_is_skipped_interrupted_resumed_and_all_filed(card, cli, monkeypatch):
@@ -203,12 +216,12 @@ def test_a_record_the_board_refuses_is_told(card, cli):
     assert f"not filed: {suite.runs[0].label}" in out and f"is taken by run {other.run_id}" in out
 
 
-def test_plan_names_who_has_a_claim_and_no_file_files_nothing(card, cli):
+def test_plan_names_who_has_a_lease_and_no_file_files_nothing(card, cli):
     suite = suite_of(card, methods=["ce"])
-    with leases.acquire(suite.claims, suite.runs[1].run_id):
+    with leases.acquire(suite.lease_folder, suite.runs[1].run_id):
         code, out, _ = cli("bench", "plan", card, "--methods", "ce")
-        assert code == 0 and f"process {os.getpid()}" in out and "2 runs: 1 claimed, 1 to do" in out
-        assert suite.status(suite.runs[1]).state == State.CLAIMED
+        assert code == 0 and f"process {os.getpid()}" in out and "2 runs: 1 leased, 1 to do" in out
+        assert suite.status(suite.runs[1]).state == State.LEASED
     code, out, _ = cli("bench", "run", card, "--methods", "ce", "--no-file", "--jobs", "1")
     assert code == 0 and "2 done" in out and not Path("leaderboards").exists()
 
@@ -247,24 +260,25 @@ def start_worker(card: Path, *more: str) -> subprocess.Popen:
     )
 
 
-def claimed(suite) -> dict[str, int]:
-    """Process numbers by the run id that they claim; without claims that are being written or released."""
+def leased(suite) -> dict[str, int]:
+    """Process numbers by the run id that they lease; without leases that are being written or released."""
     pids = {}
-    for file in suite.claims.glob("*.claim"):
+    for file in suite.lease_folder.glob("*.lease"):
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             pids[file.name.partition(".")[0]] = json.loads(file.read_text())["pid"]
     return pids
 
 
 def running(suite, pid: int):
-    """The run that a process has the claim of, with at least one epoch done and no result yet."""
-    pids = claimed(suite)
+    """The run that a process has the lease of, with at least one epoch done and no result yet."""
+    pids = leased(suite)
     for run in suite.runs:
         if pids.get(run.run_id) == pid and suite.epochs_done(run) and not (suite.folder(run) / "result.json").exists():
             return run
     return None
 
 
+@pytest.mark.slow
 def test_twelve_runs_three_workers_one_killed_midway(card):
     card.write_text(CARD.format(seeds=3, epochs=4))
     suite = suite_of(card)
@@ -291,19 +305,20 @@ def test_twelve_runs_three_workers_one_killed_midway(card):
         told = "".join(outputs)
         assert told.count(f"({run_id}): done") == 1, told
         assert told.count(f"({run_id}): started") == (2 if run_id == cut_off.run_id else 1), told
-    assert not list(suite.claims.iterdir())
+    assert not list(suite.lease_folder.iterdir())
     alone = noisybench.run(cut_off.config.model_copy(update={"output": Path("alone")}))
     resumed = next(record for record in filed if record.run_id == cut_off.run_id)
     assert alone.fingerprints == resumed.fingerprints and alone.metrics == resumed.metrics
 
 
+@pytest.mark.slow
 def test_jobs_go_on_without_one_that_is_killed(card):
     card.write_text(CARD.format(seeds=1, epochs=40))
     suite = suite_of(card)
     process = start_worker(card, "--jobs", "2")
     while True:
         assert process.poll() is None, process.communicate()
-        pids = set(claimed(suite).values())
+        pids = set(leased(suite).values())
         at_work = [pid for pid in pids if running(suite, pid)]
         if len(pids) == 2 and at_work:
             break
@@ -314,17 +329,18 @@ def test_jobs_go_on_without_one_that_is_killed(card):
     assert set(states(suite)) == {"done"} and len(records(card.parent)) == 4 and out.count(": started") >= 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_says_what_is_left(card):
     card.write_text(CARD.format(seeds=1, epochs=2000))
     suite = suite_of(card)
     process = start_worker(card, "--jobs", "2")
-    while len(list(suite.claims.glob("*.claim"))) < 2 or not any(suite.epochs_done(run) for run in suite.runs):
+    while len(list(suite.lease_folder.glob("*.lease"))) < 2 or not any(suite.epochs_done(run) for run in suite.runs):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out = process.communicate(timeout=300)[0]
     assert process.returncode == 130 and "4 left to do; the same command goes on from here" in out, out
-    assert "Traceback" not in out and not list(suite.claims.glob("*.claim"))
+    assert "Traceback" not in out and not list(suite.lease_folder.glob("*.lease"))
 
 
 def test_the_live_table_has_what_is_at_work_and_what_went_wrong(card):

@@ -16,15 +16,24 @@ from benchmarks.perf.memory import peak_bytes
 from benchmarks.perf.plain_allocator import plain_steps
 from benchmarks.perf.problem import Size
 from benchmarks.perf.records import read_records
-from benchmarks.perf.references import double_backward_mslg_step, official_meta_loss, official_mlnt_step
+from benchmarks.perf.references import Consistency, double_backward_mslg_step, official_meta_loss, official_mlnt_step
 from benchmarks.perf.show import report
 from benchmarks.perf.steps import StepsAsked
 from benchmarks.perf.subjects import Bare, Subject, Variant, variants
 from benchmarks.perf.timing import interleaved
-from noisybench.meta import label_meta_gradient, look_ahead_gradient, noisy_forward, plain_attention, soft_label_loss
+from noisybench.meta import (
+    LabelSteps,
+    MetaBatch,
+    label_meta_gradient,
+    look_ahead_gradient,
+    noisy_forward,
+    plain_attention,
+    soft_label_loss,
+)
 from noisybench.methods.co_teaching import CoTeaching
 from noisybench.methods.losses import entropy
-from noisybench.models import create_network
+from noisybench.methods.mslg import MSLGSettings
+from noisybench.models import NetworkSpec, create_network
 
 CPU = torch.device("cpu")
 SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=48)
@@ -33,8 +42,7 @@ TINY = ("--model", "noisybench_cnn4", "--image-size", "8", "--batch-size", "8", 
 
 def small_network() -> nn.Module:
     """Four layers with BatchNorm, in float64."""
-    arguments = {"num_classes": 5, "channels": 3, "image_size": 8, "pretrained": False, "seed": 1}
-    return create_network("noisybench_cnn4", **arguments).double()
+    return create_network(NetworkSpec("noisybench_cnn4", num_classes=5, channels=3, image_size=8), seed=1).double()
 
 
 def drawn_batch(size: int = 12, number: int = 0):
@@ -156,7 +164,7 @@ def mlnt_case():
     with plain_attention():
         forward = noisy_forward(network, images, update_buffers=False)
     one_hot = F.one_hot(sets, 5).double()
-    expected, value = look_ahead_gradient(network, forward, one_hot, disagreement, inner_lr=0.3, order="second")
+    expected, value = look_ahead_gradient(network, forward, LabelSteps(one_hot, 0.3), disagreement, order="second")
     return network, images, labels, sets, target, disagreement, expected, value
 
 
@@ -173,7 +181,7 @@ def test_the_official_mlnt_step_descends_both_losses():
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     plain = torch.autograd.grad(F.cross_entropy(network(images), labels), list(network.parameters()))
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    official_mlnt_step(network, optimizer, images, labels, sets, target, inner_lr=0.3, weight=0.7)
+    official_mlnt_step(network, optimizer, images, labels, Consistency(sets, target, inner_lr=0.3, weight=0.7))
     for (name, weight), gradient in zip(network.named_parameters(), plain, strict=True):
         torch.testing.assert_close(before[name] - weight, gradient + 0.7 * expected[name], rtol=1e-9, atol=1e-10)
 
@@ -195,12 +203,8 @@ def test_the_double_backward_step_is_the_engines_step():
         torch.optim.SGD(network.parameters(), lr=1.0),
         images,
         label_logits,
-        meta_images,
-        meta_labels,
-        inner_lr=0.5,
-        kappa=40.0,
-        entropy_weight=0.7,
-        label_floor=1e-10,
+        MetaBatch.labelled(meta_images, meta_labels),
+        MSLGSettings(inner_lr=0.5, kappa=40.0, entropy_weight=0.7, label_floor=1e-10),
     )
     torch.testing.assert_close(moved, expected, rtol=1e-10, atol=1e-10)
     for weight, old, gradient in zip(network.parameters(), before, gradients, strict=True):

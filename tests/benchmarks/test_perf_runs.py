@@ -23,9 +23,9 @@ from benchmarks.perf import runs
 from benchmarks.perf.gpu import GpuUse, GpuWatch, ask, gpu_name
 from benchmarks.perf.problem import Size
 from benchmarks.perf.records import Hardware
-from benchmarks.perf.runs import Round, RunLength, cifar10_run, measure_runs, meet, run_minutes, run_records
+from benchmarks.perf.runs import Procedure, Round, RunLength, cifar10_run, measure_runs, meet, run_minutes, run_records
 from benchmarks.perf.show import report
-from benchmarks.perf.stretches import EVALUATION, MAIN, WARM_UP, Order, Stretch, stretches
+from benchmarks.perf.stretches import EVALUATION, MAIN, WARM_UP, Assignment, Stretch, stretches
 from benchmarks.perf.subjects import Variant
 from benchmarks.perf.together import Crew, ProcessFailed
 from noisybench.core.errors import UserError
@@ -34,7 +34,7 @@ from noisybench.methods.mslg import MSLG
 CPU = torch.device("cpu")
 SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=20)
 PHASES = {WARM_UP: 1, MAIN: 2, EVALUATION: 3}
-ORDER = Order(Variant("mslg", "mslg"), SIZE, PHASES, 5, 30, 2, "cpu", 1, "fp32", False)
+ASSIGNMENT = Assignment(Variant("mslg", "mslg"), SIZE, PHASES, 5, 30, 2, "cpu", 1, "fp32", False)
 TINY = ("--model", "noisybench_cnn4", "--image-size", "8", "--batch-size", "8", "--images", "20", "--device", "cpu")
 FEW = ("--evaluated", "30", "--steps", "5", "--repeats", "2", "--epochs-of-run", "60")
 MACHINE = Hardware(
@@ -130,7 +130,7 @@ def test_stretches_train_in_the_methods_phases_and_count_every_image(monkeypatch
         return output
 
     monkeypatch.setattr(MSLG, "training_step", watched_step)
-    found = [piece() for piece in stretches(ORDER)]
+    found = [piece() for piece in stretches(ASSIGNMENT)]
     # Batches of 8, 8 and 4 images; three steps of warming up, then two stretches of five.
     assert [stretch.samples for stretch in found[:4]] == [8 + 8 + 4 + 8 + 8, 4 + 8 + 8 + 4 + 8] * 2
     assert [stretch.samples for stretch in found[4:]] == [30, 30]
@@ -140,7 +140,9 @@ def test_stretches_train_in_the_methods_phases_and_count_every_image(monkeypatch
 
 
 def test_only_the_phases_asked_for_are_measured_and_evaluation_is_shortened():
-    found = [piece() for piece in stretches(replace(ORDER, phases={MAIN: 3, EVALUATION: 3}, steps=2, evaluated=400))]
+    found = [
+        piece() for piece in stretches(replace(ASSIGNMENT, phases={MAIN: 3, EVALUATION: 3}, steps=2, evaluated=400))
+    ]
     assert [stretch.samples for stretch in found[2:]] == [16, 16]
     assert [(stretch.done, stretch.in_epoch) for stretch in found] == [(2, 3)] * 2 + [(16, 400)] * 2
 
@@ -148,7 +150,7 @@ def test_only_the_phases_asked_for_are_measured_and_evaluation_is_shortened():
 def test_a_method_that_picks_nothing_is_told(monkeypatch):
     monkeypatch.setattr(MSLG, "epoch_plan", lambda self, epoch: [])
     with pytest.raises(UserError, match="method 'mslg' picks none of the images: give more --images"):
-        list(stretches(ORDER))
+        list(stretches(ASSIGNMENT))
 
 
 def test_an_epoch_is_its_start_and_its_steps():
@@ -244,29 +246,29 @@ def test_defaults_are_cifar10s_and_warm_up_is_the_recipes():
 def test_threads_are_shared_out_or_as_given(monkeypatch, given, expected):
     asked = {}
 
-    def record(order, number, watch):
-        asked[number] = order.threads
-        return {phase: rounds(8, 1) for phase in order.phases}
+    def record(assignment, number, watch):
+        asked[number] = assignment.threads
+        return {phase: rounds(8, 1) for phase in assignment.phases}
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(runs, "measure_together", record)
     length, chosen = RunLength(2, 20, 0), [Variant("ce", "ce")]
-    measure_runs(chosen, SIZE, length, CPU, together=[16, 1, 3], steps=1, repeats=1, threads=given)
+    measure_runs(chosen, SIZE, length, CPU, Procedure([16, 1, 3], steps=1, repeats=1, threads=given))
     assert asked == expected
 
 
 def test_what_was_measured_before_a_failure_is_kept_and_more_runs_are_not_tried(monkeypatch):
     tried = []
 
-    def fail_from_two(order, number, watch):
-        tried.append((order.variant.name, number))
+    def fail_from_two(assignment, number, watch):
+        tried.append((assignment.variant.name, number))
         if number > 1:
             raise ProcessFailed("process 2 of 2: OutOfMemoryError: none left")
-        return {phase: rounds(8, 1) for phase in order.phases}
+        return {phase: rounds(8, 1) for phase in assignment.phases}
 
     monkeypatch.setattr(runs, "measure_together", fail_from_two)
     chosen = [Variant("ce", "ce"), Variant("mslg", "mslg")]
-    found = measure_runs(chosen, SIZE, RunLength(60, 20, 0), CPU, together=[1, 2, 4], steps=1, repeats=1)
+    found = measure_runs(chosen, SIZE, RunLength(60, 20, 0), CPU, Procedure([1, 2, 4], steps=1, repeats=1))
     assert tried == [("ce", 1), ("ce", 2), ("mslg", 1), ("mslg", 2)]
     assert {r.setup.get("phase") for r in found.records} == {WARM_UP, MAIN, None}  # nothing is evaluated
     reason = "process 2 of 2: OutOfMemoryError: none left"
@@ -361,6 +363,7 @@ class FakeWatch(contextlib.nullcontext):
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_prints_and_files_what_it_measured(benchmarks, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "watch_of", lambda device: (FakeWatch(GpuUse(0.75, 2**30)), []))
     file = tmp_path / "perf.json"
@@ -396,6 +399,7 @@ def test_runs_prints_and_files_what_it_measured(benchmarks, tmp_path, monkeypatc
     assert f"| {header} |" in shown
 
 
+@pytest.mark.slow
 def test_what_fails_is_told_the_rest_is_filed_and_options_reach_the_processes(benchmarks, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "watch_of", lambda device: (FakeWatch(None), []))
     monkeypatch.setenv("TELLS_HOW", str(tmp_path))

@@ -113,6 +113,7 @@ def test_a_missing_hub_is_one_line(cli, tmp_path, monkeypatch):
     assert code == 2 and "could not be loaded from the Hub (uoft-cs/cifar10): no route; give --data-path" in err
 
 
+@pytest.mark.slow
 def test_cifar10_from_a_local_folder(cli, tmp_path, cifar_like):
     common = (
         "--dataset",

@@ -19,6 +19,7 @@ def run(cli, tmp_path, *arguments):
     return code, out, err, record
 
 
+@pytest.mark.slow
 def test_mslg_ranks_the_planted_errors_of_a_photo_folder(cli, tmp_path):
     root, checked, planted = trees.photos(tmp_path / "photos", per_class=100, checked=20, wrong=0.3)
     arguments = ("--method", "mslg", "--dataset", f"imagefolder:{root}", "--clean-labels", checked)

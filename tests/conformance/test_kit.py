@@ -131,7 +131,7 @@ def test_all_goes_on_after_a_failure_and_ends_with_a_table(cli, monkeypatch):
     def check(name):
         if name == "broken":
             raise UserError("method 'broken' cannot be imported")
-        return kit.Report(name, [], 1.5)
+        return kit.CheckReport(name, [], 1.5)
 
     monkeypatch.setattr(registry, "method_names", lambda: ["broken", "sound"])
     monkeypatch.setattr(kit, "check_method", check)

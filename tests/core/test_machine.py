@@ -52,6 +52,7 @@ def kept_mib(*, keep: bool, environment: dict[str, str] | None = None) -> tuple[
     return returned, int(held)
 
 
+@pytest.mark.slow
 @glibc
 def test_freed_memory_stays():
     returned, held = kept_mib(keep=True)
@@ -60,6 +61,7 @@ def test_freed_memory_stays():
     assert returned == "False" and held <= 4
 
 
+@pytest.mark.slow
 @glibc
 def test_what_the_user_set_stands():
     returned, held = kept_mib(keep=True, environment={"MALLOC_MMAP_THRESHOLD_": str(MIB)})
@@ -74,6 +76,7 @@ def perf_steps(*options: str | Path, environment: dict[str, str] | None = None) 
     return subprocess.run(command, env={**clean, **(environment or {})}, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @glibc
 def test_perf_measures_as_a_run_trains(tmp_path):
     file = tmp_path / "perf.json"
@@ -84,6 +87,7 @@ def test_perf_measures_as_a_run_trains(tmp_path):
     assert "freed memory kept" in done.stdout and "plain allocator" not in done.stdout
 
 
+@pytest.mark.slow
 @glibc
 def test_perf_measures_a_process_beside_it_that_keeps_nothing(tmp_path):
     file = tmp_path / "perf.json"
@@ -99,6 +103,7 @@ def test_perf_measures_a_process_beside_it_that_keeps_nothing(tmp_path):
     assert [record["name"] for record in records if record["quantity"] == "peak memory"] == names
 
 
+@pytest.mark.slow
 @glibc
 def test_the_process_beside_keeps_nothing():
     size = Size("noisybench_mlp", batch_size=8, classes=10, side=8, rows=48)
@@ -111,6 +116,7 @@ def test_the_process_beside_keeps_nothing():
     assert held <= 4
 
 
+@pytest.mark.slow
 @glibc
 def test_nothing_to_compare_is_one_line():
     done = perf_steps("--methods", "ce", "--plain-allocator", environment={"MALLOC_TRIM_THRESHOLD_": "1"})

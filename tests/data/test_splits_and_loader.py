@@ -11,12 +11,17 @@ from worlds import process
 from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import largest_remainder, stratified_draw
-from noisybench.data import Images, split
+from noisybench.data import Images, SplitInput, split
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import BatchOrder, Endless, Pass, Stream, TrainLoader
+from noisybench.spec.cards import SplitSizes
 from noisybench.spec.values import AugmentConfig
 
 CPU = torch.device("cpu")
+
+
+def sizes_of(meta, noisy_val, clean_val) -> SplitSizes:
+    return SplitSizes(meta_size=meta, noisy_val_size=noisy_val, clean_val_size=clean_val)
 
 
 def sizes(labels, rows):
@@ -31,25 +36,25 @@ def test_largest_remainder_adds_up():
 
 def test_sealed_parts_are_disjoint_stratified_and_complete():
     labels = np.repeat(np.arange(4), [40, 80, 120, 160])
-    parts = split("sealed", labels, 50, meta_size=40, noisy_val_size=20, clean_val_size=20, seed=3)
+    parts = split("sealed", SplitInput(labels, 50), sizes_of(40, 20, 20), seed=3)
     used = np.concatenate([parts.train, parts.meta, parts.noisy_val, parts.clean_val])
     assert sorted(used.tolist()) == list(range(400))
     assert sizes(labels, parts.meta) == [4, 8, 12, 16]
     assert sizes(labels, parts.noisy_val) == [2, 4, 6, 8]
     assert parts.test.tolist() == list(range(50))
-    again = split("sealed", labels, 50, meta_size=40, noisy_val_size=20, clean_val_size=20, seed=3)
+    again = split("sealed", SplitInput(labels, 50), sizes_of(40, 20, 20), seed=3)
     assert again.fingerprint() == parts.fingerprint()
-    other = split("sealed", labels, 50, meta_size=40, noisy_val_size=20, clean_val_size=20, seed=4)
+    other = split("sealed", SplitInput(labels, 50), sizes_of(40, 20, 20), seed=4)
     assert other.fingerprint() != parts.fingerprint()
 
 
 def test_sealed_parts_must_leave_a_train_set():
     with pytest.raises(UserError, match=r"meta_size 90 \+ clean_val_size 5 \+ noisy_val_size 5 = 100 leave nothing"):
-        split("sealed", np.zeros(100, int), 10, meta_size=90, noisy_val_size=5, clean_val_size=5, seed=0)
+        split("sealed", SplitInput(np.zeros(100, int), 10), sizes_of(90, 5, 5), seed=0)
 
 
 def test_authors_split_is_theirs():
-    parts = split("authors", np.zeros(50000, int), 10000, meta_size=4000, noisy_val_size=0, clean_val_size=0, seed=42)
+    parts = split("authors", SplitInput(np.zeros(50000, int), 10000), sizes_of(4000, 0, 0), seed=42)
     permuted = np.random.RandomState(42).permutation(10000)
     assert permuted[:5].tolist() == [6252, 4684, 1731, 4742, 4521]  # the first test indices of specs
     assert parts.test.tolist() == sorted(permuted[:5000].tolist())
@@ -66,7 +71,7 @@ def test_authors_split_class_counts(shared):
         shared / "data" / "cifar10" / "test-00000-of-00001.parquet", columns=["label"]
     )
     labels = np.array(table["label"])
-    parts = split("authors", np.zeros(50000, int), 10000, meta_size=4000, noisy_val_size=0, clean_val_size=0, seed=42)
+    parts = split("authors", SplitInput(np.zeros(50000, int), 10000), sizes_of(4000, 0, 0), seed=42)
     assert np.bincount(labels[parts.test]).tolist() == [479, 486, 525, 500, 506, 478, 511, 528, 489, 498]
     assert np.bincount(labels[parts.meta]).tolist() == [419, 426, 388, 401, 376, 421, 388, 380, 411, 390]
 

@@ -39,6 +39,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc to give free memory back")
 def test_memory_of_streaming_is_flat_over_epochs(tmp_path):
     drawn = np.random.default_rng(0)

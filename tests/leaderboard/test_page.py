@@ -13,7 +13,10 @@ from noisybench.leaderboard.standings import Standings
 from noisybench.spec import registry
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian: chromium, chromium-driver)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian: chromium, chromium-driver)"),
+]
 
 SCRIPT_NAME = "<script>document.title='broken'</script></script><!--"
 FORMULA_NAME = '=HYPERLINK("https://example.org","x")'

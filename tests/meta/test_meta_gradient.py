@@ -11,13 +11,13 @@ from torch import nn
 from torch.func import functional_call
 
 from noisybench.meta import ENGINES, label_meta_gradient, logits_again, logits_along, noisy_forward, soft_label_loss
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 
 MODELS = ["noisybench_resnet20", "noisybench_cnn8", "test_convnext", "test_efficientnet"]
 
 
 def network(name: str, num_classes: int = 5) -> nn.Module:
-    made = create_network(name, num_classes=num_classes, channels=3, image_size=32, pretrained=False, seed=1)
+    made = create_network(NetworkSpec(name, num_classes, channels=3, image_size=32), seed=1)
     return made.double().train()
 
 
@@ -173,7 +173,7 @@ def test_wrong_arguments_are_named():
 @pytest.mark.parametrize("training", [True, False])
 def test_kept_outputs_change_no_derivative(name, side, intact, training):
     """The tangent and the gradient through kept outputs, against torch's own forward and reverse mode."""
-    model = create_network(name, num_classes=5, channels=3, image_size=side, pretrained=False, seed=0).double()
+    model = create_network(NetworkSpec(name, num_classes=5, channels=3, image_size=side), seed=0).double()
     model.train(training)
     torch.manual_seed(0)
     images = torch.randn(4, 3, side, side, dtype=torch.float64)

@@ -13,14 +13,18 @@ from torch.func import functional_call
 
 from noisybench.meta import (
     ENGINES,
+    InnerStep,
+    LabelSteps,
+    MetaBatch,
     example_weight_meta_gradient,
     hessian_vector_product,
     look_ahead_gradient,
+    look_ahead_tangent,
     noisy_forward,
     plain_attention,
 )
 from noisybench.meta.second_order import TwiceDifferentiable
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 
 CLASSES, NOISY, CLEAN, SIDE = 5, 6, 4, 16
 
@@ -29,7 +33,7 @@ def network(name: str) -> nn.Module:
     if name == "vit":
         made = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, patch_size=8, depth=2, num_classes=CLASSES)
     else:
-        made = create_network(name, num_classes=CLASSES, channels=3, image_size=SIDE, pretrained=False, seed=1)
+        made = create_network(NetworkSpec(name, CLASSES, channels=3, image_size=SIDE), seed=1)
     return made.double().train()
 
 
@@ -130,7 +134,7 @@ def test_look_ahead_gradient_is_the_joint_double_backward(name, hessian):
     before = snapshot(model)
     forward = noisy_forward(model, images, update_buffers=False, twice=True)
     found, loss = look_ahead_gradient(
-        model, forward, label_sets, lambda o: kl(o, target), inner_lr=0.2, hessian=hessian
+        model, forward, LabelSteps(label_sets, 0.2), lambda o: kl(o, target), hessian=hessian
     )
     assert_untouched(model, before)
     parameters = dict(model.named_parameters())
@@ -156,7 +160,7 @@ def test_first_order_is_the_mean_of_the_outer_gradients():
     model, (images, *_), (label_sets, target) = network("noisybench_resnet20"), problem(), label_sets_and_target()
     expected, _ = parts(model, images, label_sets, target, 0.2)
     forward = noisy_forward(model, images, update_buffers=False)
-    found, _ = look_ahead_gradient(model, forward, label_sets, lambda o: kl(o, target), inner_lr=0.2, order="first")
+    found, _ = look_ahead_gradient(model, forward, LabelSteps(label_sets, 0.2), lambda o: kl(o, target), order="first")
     first = torch.stack([v for v, _ in expected]).mean(0)
     assert relative(flat(found.values()), first) < 1e-10
     second = first - 0.2 * torch.stack([product for _, product in expected]).mean(0)
@@ -168,7 +172,7 @@ def test_mean_label_is_one_product_along_the_mean_direction():
     expected, _ = parts(model, images, label_sets, target, 0.2)
     forward = noisy_forward(model, images, update_buffers=False)
     found, _ = look_ahead_gradient(
-        model, forward, label_sets, lambda o: kl(o, target), inner_lr=0.2, order="mean-label"
+        model, forward, LabelSteps(label_sets, 0.2), lambda o: kl(o, target), order="mean-label"
     )
     mean_v = torch.stack([v for v, _ in expected]).mean(0)
     weights = list(model.parameters())
@@ -182,8 +186,9 @@ def test_mean_label_is_exact_where_all_label_sets_agree():
     model, (images, *_), (label_sets, target) = network("noisybench_cnn8"), problem(), label_sets_and_target()
     same = label_sets[:1].expand(3, -1, -1)
     forward = noisy_forward(model, images, update_buffers=False, twice=True)
+    steps = LabelSteps(same, 0.2)
     second, mean_label = (
-        flat(look_ahead_gradient(model, forward, same, lambda o: kl(o, target), inner_lr=0.2, order=order)[0].values())
+        flat(look_ahead_gradient(model, forward, steps, lambda o: kl(o, target), order=order)[0].values())
         for order in ("second", "mean-label")
     )
     assert relative(mean_label, second) < 1e-10
@@ -191,11 +196,14 @@ def test_mean_label_is_exact_where_all_label_sets_agree():
 
 def test_unknown_names_are_refused():
     model, (images, *_), (label_sets, target) = network("noisybench_cnn8"), problem(), label_sets_and_target()
-    forward = noisy_forward(model, images)
+    forward, steps = noisy_forward(model, images), LabelSteps(label_sets, 0.2)
     with pytest.raises(ValueError, match="unknown order 'third'"):
-        look_ahead_gradient(model, forward, label_sets, lambda o: kl(o, target), inner_lr=0.2, order="third")
+        look_ahead_gradient(model, forward, steps, lambda o: kl(o, target), order="third")
     with pytest.raises(ValueError, match="unknown hessian engine 'reverse'"):
-        look_ahead_gradient(model, forward, label_sets, lambda o: kl(o, target), inner_lr=0.2, hessian="reverse")
+        look_ahead_gradient(model, forward, steps, lambda o: kl(o, target), hessian="reverse")
+    with pytest.raises(ValueError, match="unknown engine 'double-backward': choose from jvp, finite-difference, head"):
+        clean = MetaBatch.labelled(images, torch.zeros(6).long())
+        look_ahead_tangent(model, forward, InnerStep(None, 0.2), clean, engine="double-backward")
     with pytest.raises(ValueError, match=r"labels has shape \(3,\), and there are 6 images"):
         example_weight_meta_gradient(model, images, torch.zeros(3).long(), images, torch.zeros(6).long(), inner_lr=1.0)
     with pytest.raises(ValueError, match="unknown engine 'jpv'"):

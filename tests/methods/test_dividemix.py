@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from two_network_parts import Images, make_data, make_method, weights_of
 
 from noisybench.data.loader import Batch
-from noisybench.methods.dividemix import DivideMix, NoiseChoice, authors_choice, negative_entropy, prior_penalty
+from noisybench.methods.dividemix import DivideMix, NoiseChoice, authors_choice, negative_entropy
 from noisybench.methods.loss_mixture import clean_probability
 from noisybench.noise import traits_of
 
@@ -176,11 +176,8 @@ def test_warm_up_has_the_confidence_penalty_for_asymmetric_noise_only():
     assert losses["asymmetric"] - losses["symmetric"] == pytest.approx(certainty)
 
 
-def test_penalties_of_uniform_predictions():
+def test_the_confidence_penalty_of_uniform_predictions():
     assert float(negative_entropy(torch.zeros(2, 4))) == pytest.approx(-torch.log(torch.tensor(4.0)).item())
-    assert float(prior_penalty(torch.full((4,), 0.25))) == pytest.approx(0.0, abs=1e-7)
-    # KL between (1/2, 1/2) and (1/4, 3/4): log 2/2 + log(2/3)/2
-    assert float(prior_penalty(torch.tensor([0.25, 0.75]))) == pytest.approx(0.143841, abs=1e-5)
 
 
 def test_without_unlabelled_samples_the_labelled_part_trains_alone():

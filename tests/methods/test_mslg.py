@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 import noisybench
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.train.checkpoint_file import checkpoints, load_checkpoint, weights_hash
 from noisybench.train.prepare import prepare, streams
 
@@ -42,9 +42,8 @@ def config(output, **changes):
 def three_steps(run_config):
     """The authors' step (specs: forward, look-ahead with its graph kept, label update, base step on new labels)."""
     on_device = streams(run_config, prepare(run_config), torch.device("cpu"), torch.float64)
-    model = create_network(
-        run_config.model, num_classes=CLASSES, channels=1, image_size=8, pretrained=False, seed=run_config.seed
-    ).double()
+    spec = NetworkSpec(run_config.model, num_classes=CLASSES, channels=1, image_size=8)
+    model = create_network(spec, seed=run_config.seed).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
     labels = GAP * F.one_hot(on_device.train.labels, CLASSES).double()
     for step in range(3):
@@ -158,9 +157,8 @@ def test_suspicion_is_the_networks_odds_against_the_given_label(tmp_path):
     noisybench.run(run_config)  # one step: what the network thought is what its initial weights say
     found = load_checkpoint(checkpoints(tmp_path / "run" / "checkpoints")[-1])["method"]["store"]["odds_against_given"]
     train = streams(run_config, prepare(run_config), torch.device("cpu"), torch.float64).train
-    model = create_network(
-        "noisybench_cnn4", num_classes=10, channels=1, image_size=8, pretrained=False, seed=0
-    ).double()
+    spec = NetworkSpec("noisybench_cnn4", num_classes=10, channels=1, image_size=8)
+    model = create_network(spec, seed=0).double()
     p = model(train.images(slice(0, 90))).softmax(1).gather(1, train.labels[:, None])[:, 0]
     torch.testing.assert_close(found, ((1 - p) / p).log())
 

@@ -22,6 +22,7 @@ def documented_commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_walk_through_the_documentation(tmp_path):
     place = Place(tmp_path)
     outputs = {command: place.run(command) for command in documented_commands()}
@@ -34,6 +35,7 @@ def test_the_walk_through_the_documentation(tmp_path):
     assert len(record.curves["test_accuracy"]) == 2
 
 
+@pytest.mark.slow
 def test_the_example_plugin(tmp_path):
     place = Place(tmp_path)
     place.install(ROOT / "examples" / "plugin")

@@ -7,13 +7,13 @@ import timm
 import torch
 
 from noisybench.core.errors import UserError
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.spec import registry
 
 
-def make(name, size=32, channels=3, **changes):
-    options = {"num_classes": 10, "channels": channels, "image_size": size, "pretrained": False, "seed": 0}
-    return create_network(name, **{**options, **changes})
+def make(name, size=32, channels=3, *, seed=0, number=0, **changes):
+    spec = NetworkSpec(name, **{"num_classes": 10, "channels": channels, "image_size": size, **changes})
+    return create_network(spec, seed=seed, number=number)
 
 
 @pytest.mark.parametrize(

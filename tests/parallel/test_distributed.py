@@ -55,6 +55,7 @@ def both_ways(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "one", folder / "two"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_two_processes_are_one(both_ways, name):
     one, two = (folder / name for folder in both_ways)
@@ -70,6 +71,7 @@ def test_two_processes_are_one(both_ways, name):
         assert all((a is None and b is None) or a == pytest.approx(b, rel=1e-9) for a, b in pairs), curve
 
 
+@pytest.mark.slow
 def test_batchnorm_is_of_each_process_where_it_is_not_synchronized(both_ways):
     one, two = (folder / "ce-plain-batchnorm" for folder in both_ways)
     found = deviations(one, two)

@@ -37,6 +37,7 @@ def run_in_one_process(method: str, output: Path, **changes) -> None:
     run_all({output.name: configuration(method, "noisybench_mlp", sync_batchnorm=False, **changes)}, output.parent)
 
 
+@pytest.mark.slow
 def test_processes_are_started_and_only_one_talks(tmp_path):
     found = noisybench("run", "--method", "ce", *SHORT, "--output", tmp_path / "two", "--processes", "2")
     assert found.returncode == 0, found.stderr
@@ -52,6 +53,7 @@ def test_processes_are_started_and_only_one_talks(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, line",
     [
@@ -75,6 +77,7 @@ def test_an_error_is_told_once(arguments, line, tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_which_is_then_resumed(tmp_path):
     # Long enough for a signal to come in time.
     method = ["--method", "failing_methods:EndsInStep"]
@@ -141,6 +144,7 @@ def test_processes_that_accelerate_does_not_connect_are_refused(monkeypatch):
         connect.make_accelerator()
 
 
+@pytest.mark.slow
 def test_a_silent_process_ends_the_other(tmp_path):
     """A process that neither works nor is gone, as on a machine that the network has lost."""
     command = ["run", "--method", "failing_methods:EndsInStep", *SHORT, "--output", tmp_path / "run"]
@@ -255,6 +259,7 @@ MSLG_SETTINGS = ["--set", "method.warmup_epochs=1", "--set", "method.kappa=4.0"]
 MSLG = ["run", "--method", "mslg", *MSLG_SETTINGS, *SHORT, "--output"]
 
 
+@pytest.mark.slow
 def test_two_hosts_are_one(hosts, tmp_path):
     found = ended(on_two_hosts(hosts, accelerate, *MSLG, tmp_path / "two"), 240)
     assert [code for code, _, _ in found] == [0, 0], found
@@ -263,6 +268,7 @@ def test_two_hosts_are_one(hosts, tmp_path):
     assert max(deviations(tmp_path / "one", tmp_path / "two").values()) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_killed_on_one_host_ends_the_other(hosts, killed, tmp_path):
     command = ["run", "--method", "failing_methods:EndsInStep", *SHORT, "--output", tmp_path / "run"]

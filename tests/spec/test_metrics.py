@@ -130,7 +130,7 @@ def test_an_entry_is_enough_for_a_metric_and_for_a_rule(cli, tmp_path, added):
 
 
 def test_an_entry_is_enough_for_boards(cli, tmp_path, added):
-    model = noisybench.RunConfig(method="mslg", dataset="synthetic").model
+    model = noisybench.resolve(noisybench.RunConfig(method="mslg", dataset="synthetic")).model
     card = tmp_path / "tiny.toml"
     card.write_text(
         'title = "Tiny"\ndatasets = ["synthetic"]\nnoises = ["symmetric"]\nnoise_rates = [0.4]\nmethods = ["mslg"]\n'

@@ -13,7 +13,7 @@ from records import make_record
 
 import noisybench
 from noisybench import ResolvedConfig, RunConfig, resolve
-from noisybench.bench.plan import plan
+from noisybench.bench.plan import Selection, plan
 from noisybench.core.errors import UserError
 from noisybench.leaderboard.cells import Cell, expand
 from noisybench.leaderboard.markdown import board_markdown
@@ -358,7 +358,7 @@ def test_the_fast_suite_is_the_whole_grid(tmp_path):
     assert sorted(card.methods) == METHODS
     predictions = tmp_path / "predictions.npz"
     predictions.write_bytes(b"named, not read")
-    suite = plan(card, tmp_path / "runs", None, seeds=1, noise_files={"feature-dependent": predictions})
+    suite = plan(card, tmp_path / "runs", None, Selection(seeds=1), noise_files={"feature-dependent": predictions})
     assert len(suite.runs) == len(METHODS) * 2 * 4
     assert {(run.config.track, run.config.epochs, run.config.model) for run in suite.runs} == {
         ("fast", FAST["epochs"], FAST["model"])

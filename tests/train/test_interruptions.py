@@ -190,6 +190,7 @@ def start(*arguments: str | Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_a_job_on_streamed_images_is_stopped_whole_and_alone_in_its_folder(tmp_path, cli):
     """As a cluster does it: the signal goes to the decoding processes too."""
     arguments = ["run", "--method", "ce", "--dataset", "clothing1m", "--data-path", trees.clothing1m(tmp_path / "data")]
@@ -469,6 +470,7 @@ def test_a_suite_stops_in_order_and_goes_on(tmp_path, cli, monkeypatch, whole):
     assert (folder / "metrics.jsonl").read_bytes() == whole("mslg")[1]
 
 
+@pytest.mark.slow
 def test_one_process_two_processes_one_process(tmp_path):
     """Stopped on one in the second epoch, on two (where the signal comes to the second) in the third, ended on one."""
     given = {"method": "stopping_method:StoppedFromWithin", "model": "noisybench_mlp", "precision": "float64"}

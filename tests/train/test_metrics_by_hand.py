@@ -13,8 +13,9 @@ from PIL import Image
 from torch import nn
 
 import noisybench
-from noisybench.data import split
+from noisybench.data import SplitInput, split
 from noisybench.methods import LabelEstimate, Method, StepOutput
+from noisybench.spec.cards import SplitSizes
 
 TRAIN, TEST, CLASSES, EPOCHS, LEFT = 300, 100, 10, 7, 210
 SIZES = {"meta_size": 40, "noisy_val_size": 30, "clean_val_size": 20}
@@ -119,7 +120,7 @@ def probability_that_wrong_is_more_suspicious(wrong: np.ndarray, suspicion: np.n
 
 def test_every_number_of_a_run_by_hand(cifar_like, tmp_path, files):
     pixels, true, given, test = files
-    rows = split("sealed", true, TEST, **SIZES, seed=0)
+    rows = split("sealed", SplitInput(true, TEST), SplitSizes(**SIZES), seed=0)
     start(rows, *files)
     noise = f"file:{tmp_path / 'noise.npz'}"
     record = noisybench.run(noisybench.RunConfig(**SHARED, data_path=cifar_like, noise=noise, output=tmp_path / "run"))
@@ -127,13 +128,13 @@ def test_every_number_of_a_run_by_hand(cifar_like, tmp_path, files):
     wrong = given != true
     assert len(true) == LEFT and 60 < wrong.sum() < 80
 
-    expected: dict[str, list] = {"of_the_state": [float(epoch**2) for epoch in range(EPOCHS)]}
+    expected: dict[str, list] = {"method/of_the_state": [float(epoch**2) for epoch in range(EPOCHS)]}
     for epoch in range(EPOCHS):
         said = (given + SHIFTS[epoch]) % CLASSES
         estimated = (given + ESTIMATES[epoch]) % CLASSES
         for name, value in {
             "loss": LOSSES[epoch].mean(),  # over images, though the last batch of an epoch is a short one
-            "square": (LOSSES[epoch] ** 2).mean(),
+            "method/square": (LOSSES[epoch] ** 2).mean(),
             "train_accuracy_given": np.mean(said == given),
             "train_accuracy_true": np.mean(said == true),
             "memorised": np.mean(said[wrong] == given[wrong]),
@@ -170,7 +171,7 @@ def test_what_is_not_defined_is_left_out(cifar_like, tmp_path, files):
     """Without a wrong label nothing can be memorised or detected; without a validation set no rule can use it."""
     pixels, true, given, test = files
     sizes = {"meta_size": 70, "noisy_val_size": 0, "clean_val_size": 20}
-    rows = split("sealed", true, TEST, **sizes, seed=0)
+    rows = split("sealed", SplitInput(true, TEST), SplitSizes(**sizes), seed=0)
     start(rows, pixels, true, true, test)
     record = noisybench.run(
         noisybench.RunConfig(

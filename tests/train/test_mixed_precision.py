@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 import noisybench
 from noisybench.core.errors import UserError
 from noisybench.meta import label_meta_gradient
-from noisybench.models import create_network
+from noisybench.models import NetworkSpec, create_network
 from noisybench.parallel.connect import make_accelerator
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
@@ -23,7 +23,7 @@ def networks():
     """The same network in float32 and in bfloat16, after ten steps of cross-entropy on digits."""
 
     def make():
-        return create_network("noisybench_cnn4", num_classes=10, channels=1, image_size=8, pretrained=False, seed=0)
+        return create_network(NetworkSpec("noisybench_cnn4", num_classes=10, channels=1, image_size=8), seed=0)
 
     plain, mixed = make(), make()
     images, labels = digits()

@@ -114,14 +114,12 @@ def test_the_record_says_what_happened(tmp_path):
 
 
 def test_test_accuracy_is_the_share_of_right_predictions(tmp_path):
-    from noisybench.models import create_network
+    from noisybench.models import NetworkSpec, create_network
 
     run_config = config(tmp_path / "run", method="ce", settings={}, epochs=1)
     record = noisybench.run(run_config)
     saved = load_checkpoint(checkpoints(tmp_path / "run" / "checkpoints")[-1])["method"]["network"]
-    network = create_network(
-        run_config.model, num_classes=10, channels=1, image_size=8, pretrained=False, seed=0
-    ).eval()
+    network = create_network(NetworkSpec(run_config.model, num_classes=10, channels=1, image_size=8), seed=0).eval()
     network.load_state_dict(saved)
     test = streams(run_config, prepare(run_config), torch.device("cpu"), torch.float32).test
     right = (network(test.images(slice(None))).argmax(1) == test.labels).double().mean().item()

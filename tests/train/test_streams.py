@@ -17,7 +17,8 @@ from PIL import Image
 from watching import Watched, start_watching
 
 import noisybench
-from noisybench.data import split
+from noisybench.data import SplitInput, split
+from noisybench.spec.cards import SplitSizes
 
 CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -153,7 +154,7 @@ def test_the_sealed_streams(cifar_like, tmp_path, augmentation):
     # The meta set is augmented as the train set in the first two, and left alone in the others.
     of_meta = augmentation.startswith("crop")
     train, test = (parquet_part(cifar_like, name) for name in ("train", "test"))
-    rows = split("sealed", train.labels, len(test.labels), **SIZES, seed=0)
+    rows = split("sealed", SplitInput(train.labels, len(test.labels)), SplitSizes(**SIZES), seed=0)
     sets = {"test": test, "noisy_val": train.take(rows.noisy_val), "clean_val": train.take(rows.clean_val)}
     told = answers({"train": train, **sets}, classes=10)
     seen = start_watching(**CIFAR, answers=told)
@@ -177,7 +178,7 @@ def test_the_authors_streams(cifar_like, tmp_path, budget):
     """Their meta set and selection set are halves of the test part, with true labels; no train image is held out."""
     train, test = (parquet_part(cifar_like, name) for name in ("train", "test"))
     sizes = {**SIZES, "noisy_val_size": 0}
-    rows = split("authors", train.labels, len(test.labels), **sizes, seed=0)
+    rows = split("authors", SplitInput(train.labels, len(test.labels)), SplitSizes(**sizes), seed=0)
     sets = {"test": test.take(rows.test), "clean_val": test.take(rows.clean_val)}
     told = answers({"train": train, "noisy_val": train, **sets}, classes=10)
     seen = start_watching(**CIFAR, answers=told)
@@ -223,7 +224,7 @@ def test_the_streams_of_own_images(tmp_path, budget):
     with open(tmp_path / "checked.csv", "w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *((train.names[row], f"class{known[row]}") for row in checked)])
 
-    rows = split("sealed", train.labels, len(test.labels), **CHECKED_SIZES, seed=0, known=known)
+    rows = split("sealed", SplitInput(train.labels, len(test.labels), known), SplitSizes(**CHECKED_SIZES), seed=0)
     true = Part(train.pixels, known)
     sets = {"test": test, "noisy_val": train.take(rows.noisy_val), "clean_val": true.take(rows.clean_val)}
     told = answers({"train": train, **sets}, classes=3)
