@@ -8,6 +8,7 @@ a package of TOML files in the entry-point group ``noisybench.cards``; that pack
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.resources
 import tomllib
@@ -22,7 +23,7 @@ from noisybench.core.errors import UserError, one_line, unknown_name
 from noisybench.spec import extensions
 from noisybench.spec.cards import BenchmarkCard, Card, DatasetCard, MethodCard
 from noisybench.spec.extension_kinds import KINDS
-from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, disabled, find, load, names
+from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, Unusable, disabled, find, load, names
 from noisybench.spec.user_images import is_own, own_card
 
 CARDS_GROUP = "noisybench.cards"
@@ -70,29 +71,37 @@ def load_method(name: str) -> Any:
 
 
 def broken(kind: str) -> list[Broken]:
-    """What cannot be used of a kind of extension, or of cards (``"dataset"``, ``"benchmark"``); cards that belong to
-    extensions count with them. To find out, extensions of other packages are imported."""
-    of_extensions = extensions.broken(kind) if kind in KINDS else []
-    of_cards = _broken_cards(f"{kind}s") if f"{kind}s" in CARDS else []
-    return sorted({*of_extensions, *of_cards})
+    """What cannot be used of a kind of extension, or of cards (``"dataset"``, ``"benchmark"``), sorted by name.
+
+    What belongs to a method (its card, its settings) counts with it. Extensions of other packages are imported.
+    """
+    found = extensions.broken(kind) if kind in KINDS else []
+    found += _broken_cards(f"{kind}s") if f"{kind}s" in CARDS else []
+    return sorted({*found, *(_broken_settings() if kind == "method" else [])})
+
+
+def _broken_settings() -> list[Broken]:
+    # Imported when it is asked: it asks this module for methods.
+    method_settings = importlib.import_module("noisybench.spec.method_settings").method_settings
+    wrong = []
+    for name, entry in method_entry_points().items():
+        if not extensions.is_own(entry):
+            try:
+                method_settings(name)
+            except Unusable:  # the method itself, which is named as such
+                continue
+            except UserError as error:
+                wrong.append(Broken(name, extensions.package_of(entry), str(error)))
+    return wrong
 
 
 def usable_names(kind: str) -> list[str]:
-    """The names of all extensions of a kind that can be loaded (and have no broken card), sorted.
+    """The names of all extensions of a kind that can be used, sorted.
 
     noisybench's own are taken to be whole; those of other packages are imported.
     """
-    return [name for name in names(kind) if extensions.is_own(extensions.entries(kind)[name]) or _works(kind, name)]
-
-
-def _works(kind: str, name: str) -> bool:
-    try:
-        load(kind, name)
-        if kind == "method":
-            method_card(name)
-    except UserError:
-        return False
-    return True
+    refused = {one.name for one in broken(kind)}
+    return [name for name in names(kind) if extensions.is_own(extensions.entries(kind)[name]) or name not in refused]
 
 
 def forget() -> None:
@@ -166,7 +175,7 @@ def _broken_cards(folder: str) -> list[Broken]:
     for name, card in usable.items():
         if card.package != OWN_PACKAGE:  # noisybench's own are taken to be right
             try:
-                parse_card(card.file, CARDS[folder])
+                _parse_found(name, card, CARDS[folder])
             except UserError as error:
                 wrong.append(Broken(name, card.package, str(error)))
     return [*sorted(wrong), *unreadable]
@@ -181,14 +190,21 @@ def card_names(folder: str) -> list[str]:
 def _load_card(folder: str, name: str, model: type[AnyCard]) -> AnyCard:
     usable, disabled, _ = _found_cards(folder)
     if name in usable:
-        return parse_card(usable[name].file, model)
+        return _parse_found(name, usable[name], model)
     if name in disabled:
         raise UserError(disabled[name][0].reason)
     raise unknown_name(folder.removesuffix("s"), name, usable)
 
 
+def _parse_found(name: str, found: CardFile, model: type[AnyCard]) -> AnyCard:
+    card = parse_card(found.file, model)
+    if card.name != name:  # it was asked for by its file's name
+        raise UserError(f"card {found.file}: name: {card.name!r} is not the file's name")
+    return card
+
+
 def parse_card(file: Traversable, model: type[AnyCard]) -> AnyCard:
-    """Read and validate one card file.
+    """Read and validate one card file. Its name is the file's, unless it states one.
 
     Raises:
         UserError: the file is no TOML, or a key of it is unknown, missing or of a wrong type.
@@ -198,9 +214,7 @@ def parse_card(file: Traversable, model: type[AnyCard]) -> AnyCard:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         if "base" in content:
             content = _over_base(name, content)
-        if content.get("name", name) != name:
-            raise UserError(f"card {file}: name: {content['name']!r} is not the file's name")
-        return model.model_validate({**content, "name": name})
+        return model.model_validate({"name": name, **content})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"card {file} is not valid TOML: {one_line(error)}") from error
     except OSError as error:

@@ -159,6 +159,25 @@ def test_a_bad_method_card_disables_its_method_alone(cli, plugin, what):
     assert cli("run", "--method", "good", "--dry-run")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ("no_such_module:X", "its settings cannot be imported from no_such_module:X: ModuleNotFoundError"),
+        ("leaves_one:X", "its settings cannot be imported from leaves_one:X: SystemExit: 2"),
+        ("sound_one:Good", "sound_one:Good is not a subclass of noisybench.methods.Settings"),
+    ],
+)
+def test_broken_settings_disable_their_method_alone(cli, plugin, settings, reason):
+    points = {METHODS: {"bad": "sound_one:Good", "good": "sound_one:Good"}, "noisybench.settings": {"bad": settings}}
+    plugin("strange", points, {"sound_one.py": GOOD, "leaves_one.py": "raise SystemExit(2)"})
+    code, out, _ = cli("methods")
+    assert code == 0 and "│ good " in out and "│ bad " not in out
+    assert not_usable(out)[0].startswith("not usable: bad of strange: ") and reason in not_usable(out)[0]
+    code, _, err = cli("run", "--method", "bad", "--dry-run")
+    assert code == 2 and err.count("\n") == 1 and reason in err
+    assert cli("run", "--method", "good", "--dry-run")[0] == 0
+
+
 DATASET = """
     title = "Small"
     source = "synthetic"

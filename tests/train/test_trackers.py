@@ -72,10 +72,8 @@ def test_it_is_listed_and_told_of_a_run(cli, trackers, tmp_path):
     folder = tmp_path / "run"
     assert cli("run", *SMALL, "--set", 'trackers=["lines"]', "--output", folder)[0] == 0
     record = RunRecord.load(folder / "result.json")
-    assert (
-        record.run_id
-        == noisybench.resolve(noisybench.RunConfig(limit_train=300, epochs=2, model="noisybench_mlp")).run_id
-    )
+    plain = noisybench.resolve(noisybench.RunConfig(limit_train=300, epochs=2, model="noisybench_mlp"))
+    assert record.run_id == plain.run_id
     start, first, second, finish, close = told(folder)
     assert start == ["start", record.run_id, "ce-digits-symmetric-0.4-seed0"]
     trained = 300 - sum(record.config[f"{name}_size"] for name in ("meta", "noisy_val", "clean_val"))
