@@ -150,8 +150,8 @@ class Trial:
         return any(not torch.equal(*pair) for pair in zip(self._inputs, self._input_tensors(), strict=True))
 
     def _input_tensors(self) -> list[Tensor]:
-        sets = [self.session.streams.train] + [self.session.streams.meta] * (self.session.streams.meta is not None)
-        return [tensor.clone() for part in sets for tensor in (part.pixels[:], part.labels, part.sample)]
+        sets = (self.session.streams.train, self.session.streams.meta)
+        return [tensor.clone() for part in sets if part for tensor in (part.pixels[:], part.labels, part.sample)]
 
     def _look_at(self, done: Step) -> None:
         """Check one step's output."""

@@ -85,6 +85,6 @@ class SaidElsewhere(UserError):
     """The run has ended by an error that another process tells."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What another library's error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -58,7 +58,7 @@ class CheckedLabels:
             found = next((spelling for spelling in spellings(name) if spelling in rows), None)
             if found is None and len(alike.get(composed(name), [])) == 1:
                 found = alike[composed(name)][0]
-            return rows.get(found, -1)
+            return -1 if found is None else rows[found]
 
         return np.array([row(key) for key in self.keys], dtype=np.int64)
 

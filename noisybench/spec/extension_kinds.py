@@ -52,7 +52,7 @@ class Kind:
             base = resolve(self.base)
             fits = isinstance(found, type) and issubclass(found, base) if self.subclass else isinstance(found, base)
         if fits and inspect.isabstract(found):
-            return f"is {target}, which lacks {', '.join(sorted(found.__abstractmethods__))}"
+            return f"is {target}, which lacks {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}"
         return None if fits else f"is {target}, which is not {self.what}"
 
 

@@ -120,9 +120,9 @@ def import_target(kind: str, name: str, target: str) -> Any:
     except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
         reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)[:300]}"
         raise Unusable(f"{kind} {name!r} {reason}", reason) from error
-    reason = KINDS[kind].reason_against(found, target)
-    if reason is not None:
-        raise Unusable(f"{kind} {name!r} {reason}", reason)
+    against = KINDS[kind].reason_against(found, target)
+    if against is not None:
+        raise Unusable(f"{kind} {name!r} {against}", against)
     return found
 
 

@@ -270,7 +270,10 @@ def select(test: list[float], noisy_val: list[float] | None, clean_val: list[flo
 
 def selected(curves: Mapping[str, Any], head: str, headline: str) -> dict[str, float | None]:
     """Every selection rule over one head's curves."""
-    return select(*(curves.get(metric.of_head(head, headline)) for metric in (ON_TEST, ON_NOISY_VAL, ON_CLEAN_VAL)))
+    test, noisy_val, clean_val = (
+        curves.get(metric.of_head(head, headline)) for metric in (ON_TEST, ON_NOISY_VAL, ON_CLEAN_VAL)
+    )
+    return select(test or [], noisy_val, clean_val)
 
 
 def final_values(curves: Mapping[str, Curve]) -> dict[str, float | None]:

@@ -54,7 +54,7 @@ class Job:
         self._output = OutputFolder(config.output or default_output(config))
         self._data: RunData | None = None
         self._session: Session | None = None
-        self._trackers: Trackers | None = None
+        self._trackers = Trackers([], self._progress.say)  # none before the session is assembled
         self.finished: RunRecord | None = None
 
     def __enter__(self) -> Job:
@@ -117,7 +117,7 @@ class Job:
             with world.together():
                 self._session = session = Session(config, data, self._place)
         except MethodError:
-            self._start()
+            self._start(data)
             raise
         if world.size > 1 and not config.sync_batchnorm and any(map(has_batchnorm, session.method.modules().values())):
             self._progress.say(
@@ -125,23 +125,30 @@ class Job:
             )
         self._progress.start(config, data, output.path, self._place.device)
         with world.together():
-            self._start()
+            self._start(data)
         self._checkpoints = Checkpoints(output.checkpoints, config, self._place, self._signals, self._started)
         if self._resume:
-            self._go_on()
+            self._go_on(session)
         self._signals.defer()
         self._trackers = trackers
         trackers.start(TrackedRun(config, output.path))
         return session
 
-    def _start(self) -> None:
+    @property
+    def session(self) -> Session:
+        """What :meth:`assemble` gave."""
+        if self._session is None:
+            raise RuntimeError("a job's session is there once it is assembled")
+        return self._session
+
+    def _start(self, data: RunData) -> None:
         if self._place.world.is_main:
             self._output.start(self._config, resume=self._resume)
-            self._output.write_noise(self._data.noise)
+            self._output.write_noise(data.noise)
 
-    def _go_on(self) -> None:
+    def _go_on(self, session: Session) -> None:
         """Take the session to its last checkpoint, if there is one."""
-        world, session = self._place.world, self._session
+        world = self._place.world
         with world.together():
             found = self._checkpoints.newest(self._progress.say)
         name = found.file.name if found is not None else "none"
@@ -157,7 +164,7 @@ class Job:
         Raises:
             RunStopped: a signal asked for it.
         """
-        session = self._session
+        session = self.session
         self._progress.step(step.batch.epoch + step.done)
         if self._checkpoints.due(session.past.step):
             session.pause()
@@ -171,7 +178,7 @@ class Job:
             MethodError: the processes' networks are no longer the same.
             RunStopped: a signal asked for it.
         """
-        session, world = self._session, self._place.world
+        session, world = self.session, self._place.world
         if world.size > 1:
             self._compare_weights()
         self._trackers.log(row, step=session.past.step)
@@ -185,7 +192,7 @@ class Job:
 
     def _compare_weights(self) -> None:
         """Refuse networks that have come apart: a method that steps by itself trains one on each process."""
-        world, session = self._place.world, self._session
+        world, session = self._place.world, self.session
         found = world.gather_texts(weights_hash(session.method.modules()))
         with world.together():
             if len(set(found)) > 1:
@@ -198,8 +205,8 @@ class Job:
 
     def finish(self) -> RunRecord:
         """Write the result; the record."""
-        session, output, data = self._session, self._output, self._data
-        result, estimate = self._record(), session.estimate_labels()
+        session, output, data = self.session, self._output, self.session.data
+        result, estimate = self._record(data), session.estimate_labels()
         if self._place.world.is_main:
             if estimate is not None:
                 output.write_labels(data, estimate)
@@ -210,8 +217,8 @@ class Job:
         self._progress.finish(result, output.path)
         return result
 
-    def _record(self, error: str | None = None) -> RunRecord:
-        return make_record(self._config, self._data, self._place, self._session, self._wall_seconds(), error)
+    def _record(self, data: RunData, error: str | None = None) -> RunRecord:
+        return make_record(self._config, data, self._place, self._session, self._wall_seconds(), error)
 
     def _wall_seconds(self) -> float:
         earlier = 0.0 if self._session is None else self._session.past.wall_seconds
@@ -220,8 +227,8 @@ class Job:
     def _report(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """Record a method's failure; end the trackers of a run that was stopped."""
         if isinstance(error, MethodError) and self._data is not None and self._place.world.is_main:
-            self._output.write_result(self._record(str(error)))
-        if isinstance(error, RunStopped) and self._trackers is not None:
+            self._output.write_result(self._record(self._data, str(error)))
+        if isinstance(error, RunStopped):
             self._trackers.close()
 
 

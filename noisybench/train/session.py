@@ -173,10 +173,15 @@ class Session:
         self._epoch = None
         return row
 
+    def _begun(self) -> tuple[int, BegunEpoch, TrainingMeter]:
+        if self._epoch is None:
+            raise RuntimeError("no epoch has begun: train one first")
+        return self._epoch
+
     def _end_epoch(self) -> dict[str, Any]:
         """The means over the epoch's training steps, with what the method logs."""
         started = time.perf_counter()
-        epoch, _, meter = self._epoch
+        epoch, _, meter = self._begun()
         row = {EPOCH.name: epoch, LEARNING_RATE.name: self._learning_rate(), **meter.means()}
         logs = self.guarded(self.method.epoch_logs)
         bad = meter.first_bad_step()
@@ -220,7 +225,7 @@ class Session:
     def pause(self) -> None:
         """Bring all processes to one state within an epoch, so that :meth:`state_dict` can be saved."""
         started = time.perf_counter()
-        _, begun, meter = self._epoch
+        _, begun, meter = self._begun()
         begun.meter = meter.state_dict()
         self.past.train_seconds += time.perf_counter() - started
         self.world.average_buffers(self.method.modules().values())
