@@ -81,7 +81,7 @@ def check(
 
     if every == (method is not None) or (every and overrides):
         raise UserError("check: give one method (and any --set), or --all alone")
-    passed = print_check_all() if every else print_check(method, overrides or [])
+    passed = print_check_all() if method is None else print_check(method, overrides or [])
     raise typer.Exit(0 if passed else 1)
 
 

@@ -39,7 +39,7 @@ class _Layout:
     label_key: bytes = b""  # python: the entry with the labels
 
 
-LAYOUTS = {
+ARCHIVES: dict[str, tuple[_Layout, ...]] = {
     "cifar10": (
         _Layout(
             "cifar-10-batches-bin",
@@ -66,7 +66,7 @@ def find_batches(card: DatasetCard, path: Path) -> tuple[_Layout, Callable[[str]
     Raises:
         UserError: the tar file is damaged or cut off.
     """
-    layouts = LAYOUTS.get(card.name) or LAYOUTS.get(card.base or "", ())
+    layouts = ARCHIVES.get(card.name) or ARCHIVES.get(card.base or "", ())
     members = _members(path) if layouts and os.path.isfile(path) else {}
     for layout in layouts:
         if any(name.startswith(f"{layout.folder}/") for name in members):
@@ -136,7 +136,7 @@ def _members(archive: Path) -> dict[str, bytes]:
     """The files of a tar file that belong to one of CIFAR's archives, in one pass; none if it is no tar file."""
     wanted = {
         f"{layout.folder}/{name}"
-        for layouts in LAYOUTS.values()
+        for layouts in ARCHIVES.values()
         for layout in layouts
         for name in (*layout.train, *layout.test)
     }
@@ -150,7 +150,9 @@ def _members(archive: Path) -> dict[str, bytes]:
                 if name in wanted and member.isreg():
                     if member.size > LARGEST_FILE:
                         raise UserError(f"{archive}: {name} has {member.size:,} bytes; no file of CIFAR's has so many")
-                    found[name] = opened.extractfile(member).read()
+                    stream = opened.extractfile(member)
+                    if stream is not None:  # it is a regular file
+                        found[name] = stream.read()
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{archive}: damaged or cut off ({one_line(error)}); get it again") from error
     return found

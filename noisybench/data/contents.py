@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -143,7 +144,7 @@ class _Memory:
         old = self._read()
         others = ~np.isin(old["names"], names)
         new = {"names": names, "states": states, "hashes": hashes, "sizes": sizes}
-        merged = {key: np.concatenate([old[key][others], value]) for key, value in new.items()}
+        merged: dict[str, Any] = {key: np.concatenate([old[key][others], value]) for key, value in new.items()}
 
         def write(temporary: Path) -> None:
             with open(temporary, "wb") as opened:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Images:
     pixels: PixelSource
     labels: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.pixels, torch.Tensor):
             object.__setattr__(self, "pixels", ResidentPixels(self.pixels))
 
@@ -179,11 +180,14 @@ def loaded(dataset: Dataset, budget_mb: int) -> Dataset:
     if dataset.resident:
         return dataset
     if dataset.decoded_bytes() <= budget_mb * 2**20:
-        parts = {name: Images(_resident(part.pixels), part.labels) for name, part in dataset.parts.items()}
+        parts: dict[str, Any] = {
+            name: Images(_resident(part.pixels), part.labels) for name, part in dataset.parts.items()
+        }
         return replace(dataset, **parts)
     if dataset.source_hash is None:  # else its files have been looked at
         for name, part in dataset.parts.items():
-            check_once(part.pixels, f"{part.pixels.cache_key}-{name}")
+            if isinstance(part.pixels, StreamedPixels):
+                check_once(part.pixels, f"{part.pixels.cache_key}-{name}")
     return dataset
 
 
@@ -229,8 +233,10 @@ def _of_files(
 ) -> Dataset:
     listing, report = open_files(card, data_path, checked)
 
-    def dataset(found: OpenListing, **known) -> Dataset:
-        parts = {name: Images(found.pixels(name, preprocess), part.labels) for name, part in found.parts.items()}
+    def dataset(found: OpenListing, **known: Any) -> Dataset:
+        parts: dict[str, Any] = {
+            name: Images(found.pixels(name, preprocess), part.labels) for name, part in found.parts.items()
+        }
         return Dataset(card, **parts, known=found.parts["train"].truth, **known)
 
     if fits is not None:
@@ -242,7 +248,8 @@ def _of_files(
 def _sized(card: DatasetCard, parts, side: int) -> Dataset:
     """A dataset of pixels in memory, resized where another side is asked for."""
     train, test = (
-        Images(pixels if pixels.shape[-1] == side else resized(pixels, side), labels) for pixels, labels in parts
+        Images(ResidentPixels(pixels if pixels.shape[-1] == side else resized(pixels, side)), labels)
+        for pixels, labels in parts
     )
     return Dataset(card, train, test)
 
@@ -255,7 +262,7 @@ def _limited(dataset: Dataset, limit: int, checked: CheckedLabels | None) -> Dat
     train = dataset.train
     if limit > len(train):
         raise UserError(f"--limit-train {limit}: {dataset.card.name} has {len(train)} training images")
-    if checked is None:
+    if checked is None or dataset.known is None:
         rows = limited_rows(train.labels, limit)
     else:
         rows = _limited_checked(train.labels, dataset.known >= 0, limit)

@@ -14,9 +14,10 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def _check_size(image: Image.Image, refused: Callable[[int, int], str | None]) -
     if width * height > MOST_PIXELS:
         raise _Refused(f"is {width}×{height} pixels, more than {MOST_PIXELS:,}, the most that are decoded")
     if image.format == "TIFF":  # a small image may stand in a tile of any size
-        sides = [float(image.tag_v2.get(tag, 1)) for tag in (TILE_WIDTH, TILE_LENGTH)]
+        sides = [float(_tags(image).get(tag, 1)) for tag in (TILE_WIDTH, TILE_LENGTH)]
         if sides[0] * sides[1] > MOST_PIXELS:
             raise _Refused(f"has tiles of more than {MOST_PIXELS:,} pixels, the most that are decoded")
 
@@ -134,14 +135,19 @@ def _in_turn(pixels: int) -> Iterator[None]:
             yield
         finally:
             library = ctypes.CDLL(None) if sys.platform == "linux" else None
-            if hasattr(library, "malloc_trim"):
+            if library is not None and hasattr(library, "malloc_trim"):
                 library.malloc_trim(0)
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """A TIFF's tags by number."""
+    return image.tag_v2  # type: ignore[attr-defined]  # what Image.open gives for a TIFF has them
 
 
 def _bits(image: Image.Image) -> int | None:
     """Bits of a grey value where the file's format says that they are 9 to 16; None elsewhere."""
     if image.format == "TIFF":
-        bits = image.tag_v2.get(BITS_PER_SAMPLE, (1,))[0]
+        bits = _tags(image).get(BITS_PER_SAMPLE, (1,))[0]
         return bits if image.mode.startswith("I;16") else None
     return 16 if image.mode.startswith("I") else None
 

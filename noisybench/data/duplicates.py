@@ -55,7 +55,7 @@ def _choose(listing: Listing, copies: list[tuple[str, int]], gone: dict[str, dic
         gone["train"] |= {row: OF_CHECKED for row in of_train if row not in checked}
         gone.get("test", {}).update({row: OF_CHECKED for row in of_test})
         return
-    if of_test and _one_label(test, of_test):
+    if test is not None and of_test and _one_label(test, of_test):
         gone["test"] |= dict.fromkeys(of_test[1:], IN_TEST)
         gone["train"] |= dict.fromkeys(of_train, OF_TEST)
         return

@@ -11,6 +11,7 @@ import logging
 import os
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,8 @@ def open_hub(
         where = f"{source}, {name}"
         columns = (card.image_column, card.label_column)
         if data_path is None:
-            part, content = splits[name], _content(splits[name])
+            part: Any = splits[name]
+            content = _content(part)
             for column in columns:
                 if column not in part.column_names:
                     raise UserError(f"{where}: no column {column!r}; found {', '.join(part.column_names)}")

@@ -133,6 +133,7 @@ def open_files(card: DatasetCard, data_path: Path | None, checked: CheckedLabels
     report = Report()
     listing = read_listing(card, root, checked, report)
     report.refuse(str(root), card.name)
+    assert listing is not None  # else the report has a problem
     return listing, report
 
 

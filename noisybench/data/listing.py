@@ -30,9 +30,9 @@ class Part:
 
     names: list[str]
     labels: np.ndarray
-    truth: np.ndarray | None = None
+    truth: np.ndarray = None  # type: ignore[assignment]  # UNKNOWN throughout, if not given
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.labels = np.asarray(self.labels, dtype=np.int64)
         if self.truth is None:
             self.truth = np.full(len(self.labels), UNKNOWN)

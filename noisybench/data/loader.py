@@ -15,6 +15,7 @@ from torch import Tensor
 from noisybench.core import rng
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.datasets import Images
+from noisybench.data.pixels import PixelSource
 from noisybench.data.prefetch import feed
 from noisybench.parallel.world import World
 
@@ -99,10 +100,10 @@ class Stream:
         normalize: Normalizer,
         workers: int = 0,
     ):
-        self.device = normalize.device
-        self.pixels = images.pixels.to(self.device)
-        self.labels = torch.from_numpy(labels).to(self.device)
-        self.sample = torch.from_numpy(sample).to(self.device)
+        self.device: torch.device = normalize.device
+        self.pixels: PixelSource = images.pixels.to(self.device)
+        self.labels: Tensor = torch.from_numpy(labels).to(self.device)
+        self.sample: Tensor = torch.from_numpy(sample).to(self.device)
         self.workers = workers
         self._augment = augment
         self._normalize = normalize
@@ -149,15 +150,15 @@ class BatchOrder:
     seed: int
     shuffled: bool
 
-    def of(self, size: int, *key: str | int) -> np.ndarray:
+    def of(self, size: int, purpose: str, *parts: str | int) -> np.ndarray:
         """The order (int64) of one pass over ``size`` rows: a function of the seed and the key."""
-        return rng.permutation(size, self.seed, *key) if self.shuffled else np.arange(size)
+        return rng.permutation(size, self.seed, purpose, *parts) if self.shuffled else np.arange(size)
 
 
 class Endless:
     """Rows in an endless run of reshuffled passes: position k is a function of the key and k alone."""
 
-    def __init__(self, rows: np.ndarray, order: BatchOrder, key: tuple[str | int, ...]):
+    def __init__(self, rows: np.ndarray, order: BatchOrder, key: tuple[str, *tuple[str | int, ...]]):
         self._rows, self._order_of, self._key = rows, order, key
         self._orders: dict[int, np.ndarray] = {}
 
@@ -297,11 +298,12 @@ class TrainLoader:
         return np.arange(start, start + self._batch_size)[self._world.part_of_batch(self._batch_size, batch_size)]
 
     def _meta_batch(self, plan: _Plan, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = [], []
-        for (number, rows), found in zip(plan.meta, pixels.split([len(r) for _, r in plan.meta]), strict=True):
-            rows = self._on_device(rows)
-            images.append(self._meta.dress(found, rows, (number,)))
-            labels.append(self._meta.labels[rows])
+        meta, images, labels = self._meta, [], []
+        assert meta is not None  # else no plan has a part of it
+        for (number, part), found in zip(plan.meta, pixels.split([len(r) for _, r in plan.meta]), strict=True):
+            rows = self._on_device(part)
+            images.append(meta.dress(found, rows, (number,)))
+            labels.append(meta.labels[rows])
         return torch.cat(images), torch.cat(labels)
 
     def _paired_batch(self, plan: _Plan, pixels: list[Tensor], occasion: tuple[int, int]) -> Batch:

@@ -75,7 +75,8 @@ class ResidentPixels(PixelSource):
 
     def __init__(self, tensor: Tensor, files: np.ndarray | None = None):
         self.tensor = tensor
-        self.shape = tuple(tensor.shape)
+        count, channels, height, width = tensor.shape
+        self.shape = (count, channels, height, width)
         self._files = files
 
     def fetch(self, rows: np.ndarray | Tensor) -> Tensor:
@@ -94,7 +95,9 @@ class ResidentPixels(PixelSource):
 class Encoded(Protocol):
     """Encoded images by row."""
 
-    files: np.ndarray | None
+    @property
+    def files(self) -> np.ndarray | None:
+        """Their names, where they are files."""
 
     def __len__(self) -> int: ...
 
@@ -132,7 +135,7 @@ class HubColumn:
     Only bytes are read: a cell's path could lead to any file of this machine.
     """
 
-    files = None
+    files: np.ndarray | None = None
 
     def __init__(self, part, column: str):
         import datasets
@@ -211,12 +214,12 @@ class StreamedPixels(PixelSource):
             UserError: some images cannot be decoded; names the first, and how many there are.
         """
         tensor = torch.empty(self.shape, dtype=torch.uint8)
-        lines = []
+        lines: list[str] = []
         for number, chunk in enumerate(self._decode_all()):
-            found = [item for item in chunk if isinstance(item, str)]
-            lines += found
+            lines += [item for item in chunk if isinstance(item, str)]
             if not lines:
-                tensor[number * CHUNK : number * CHUNK + len(chunk)] = torch.stack(chunk)
+                images = [item for item in chunk if isinstance(item, Tensor)]
+                tensor[number * CHUNK : number * CHUNK + len(chunk)] = torch.stack(images)
         refuse_broken(self.where, lines, len(self))
         files = self._encoded.files
         return ResidentPixels(tensor, None if files is None else files[self._rows])

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from noisybench.core.errors import UserError, one_line
@@ -49,8 +48,8 @@ class _Decoder(Dataset):
 
 def feed(
     sources: Sequence[PixelSource], requests: Sequence[Request], device: torch.device, workers: int
-) -> Iterator[tuple[Tensor | None, ...]]:
-    """The pixels of each request in turn, on the device.
+) -> Iterator[tuple[Any, ...]]:
+    """The pixels of each request in turn (tensors, None where nothing was asked for), on the device.
 
     What comes does not depend on the workers: a request is served by one of them, and requests are kept in order.
 

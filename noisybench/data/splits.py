@@ -80,7 +80,8 @@ def split(protocol: str, whole: SplitInput, sizes: SplitSizes, seed: int) -> Spl
     meta_size, noisy_val_size, clean_val_size = sizes.meta_size, sizes.noisy_val_size, sizes.clean_val_size
     if protocol == "authors":
         if own_clean is not None or (known is not None and (known >= 0).any()):
-            return _authors_own(known, own_clean, num_test, meta_size, seed)
+            truth = train_labels if known is None else known
+            return _authors_own(truth, own_clean, num_test, meta_size, seed)
         return _authors(len(train_labels), num_test, meta_size, seed)
     truth = train_labels if known is None else known
     clean_part = "train" if own_clean is None else "clean"
@@ -93,7 +94,7 @@ def split(protocol: str, whole: SplitInput, sizes: SplitSizes, seed: int) -> Spl
         held_out = {"meta_size": meta_size, "clean_val_size": clean_val_size, **held_out}
     total = sum(held_out.values())
     if total >= len(train_labels):
-        largest = max(held_out, key=held_out.get)
+        largest = max(held_out, key=lambda name: held_out[name])
         raise UserError(
             f"{' + '.join(f'{name} {size}' for name, size in held_out.items())} = {total} leave nothing of the "
             f"{len(train_labels)} training images to train on: make {largest} smaller"
@@ -125,9 +126,7 @@ def _check_clean(meta_size: int, clean_val_size: int, known: int) -> None:
     raise UserError(f"{asked}: make both smaller")
 
 
-def _authors_own(
-    known: np.ndarray | None, own_clean: np.ndarray | None, num_test: int, meta_size: int, seed: int
-) -> Splits:
+def _authors_own(known: np.ndarray, own_clean: np.ndarray | None, num_test: int, meta_size: int, seed: int) -> Splits:
     """All of the own clean part (whatever ``meta_size`` says, as in the authors' code), or a draw from the known."""
     if own_clean is not None:
         meta, train, clean_part = np.arange(len(own_clean)), np.arange(len(known)), "clean"

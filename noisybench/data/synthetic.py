@@ -22,8 +22,9 @@ def synthetic_images(card: DatasetCard) -> tuple[tuple[torch.Tensor, np.ndarray]
     coarse = drawn.uniform(40, 216, (len(card.classes), card.channels, COARSE, COARSE))
     patterns = np.kron(coarse, np.ones((card.image_size // COARSE, card.image_size // COARSE)))
     parts = []
-    for size in (card.train_size, card.test_size):
+    for size in (card.train_size or 0, card.test_size or 0):
         labels = np.arange(size, dtype=np.int64) % len(card.classes)
         pixels = patterns[labels] + drawn.normal(0, PIXEL_NOISE, (size, *patterns.shape[1:]))
         parts.append((torch.from_numpy(np.rint(pixels).clip(0, 255).astype(np.uint8)), labels))
-    return tuple(parts)
+    train, test = parts
+    return train, test

@@ -36,7 +36,7 @@ class Cell:
 
 def board_cells(card: BenchmarkCard) -> list[Cell]:
     """Every cell of a board, in the card's order."""
-    rates = card.noise_rates or [None]
+    rates: list[float | None] = [*card.noise_rates] or [None]
     return [Cell(dataset, noise, rate) for dataset in card.datasets for noise in card.noises for rate in rates]
 
 
@@ -58,7 +58,8 @@ def required(card: BenchmarkCard) -> dict[str, Any]:
 
 def required_by_track(card: BenchmarkCard, dataset: str) -> dict[str, Any]:
     """What a board's short track says of every run on a dataset, in full: nothing on the standard track."""
-    wanted = dict(registry.dataset_card(dataset).tracks.get(card.track, {}))
+    tables = registry.dataset_card(dataset).tracks
+    wanted = next((dict(table) for track, table in tables.items() if track == card.track), {})
     for name, value in wanted.items():
         default = RunConfig.model_fields[name].default
         if isinstance(default, BaseModel):  # a table replaces a table: what it leaves out is as by default

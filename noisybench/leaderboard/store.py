@@ -55,7 +55,9 @@ class Board:
         return records, problems
 
     def _read(self) -> tuple[list[RunRecord], list[str], Filed]:
-        records, problems, filed = [], [], Filed(self.card)
+        records: list[RunRecord] = []
+        problems: list[str] = []
+        filed = Filed(self.card)
         if not os.path.isdir(self.runs):
             return records, problems, filed
         for name in names_in(self.runs):

@@ -120,6 +120,6 @@ def with_interval(interval: Interval | None, *, signed: bool = False) -> str:
         return MISSING
     sign = "+" if signed else ""
     value = f"{100 * interval.value:{sign}.2f}"
-    if interval.low is None:
+    if interval.low is None or interval.high is None:
         return value
     return f"{value} [{100 * interval.low:{sign}.2f}, {100 * interval.high:{sign}.2f}]"

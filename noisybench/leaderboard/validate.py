@@ -144,7 +144,9 @@ def _foreign_curve(record: RunRecord, name: str, metric: Metric | None) -> str |
 def _ranges(record: RunRecord) -> str | None:
     for name, values in record.curves.items():
         metric, known = metric_of(name), [value for value in values if value is not None]
-        for which, value in (("lowest", min(known)), ("highest", max(known))) if metric and known else ():
+        if metric is None or not known:
+            continue
+        for which, value in (("lowest", min(known)), ("highest", max(known))):
             fault = metric.out_of_range(value)
             if fault is not None:
                 return f"the {which} of curves.{name} {fault}"
@@ -241,8 +243,8 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
     if not card.noise_rates:
         expected = (registry.dataset_card(cell.dataset).noise_rate or 0.0) if cell.noise == "none" else 0.0
         if record.config["noise_rate"] != expected:
-            wanted = f"what is expected of the labels is {expected}" if expected else "this board's noise takes none"
-            return f"noise_rate is {record.config['noise_rate']}; {wanted}"
+            right = f"what is expected of the labels is {expected}" if expected else "this board's noise takes none"
+            return f"noise_rate is {record.config['noise_rate']}; {right}"
     config = with_later_fields(record.config)
     wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
     of_track = merge(required_by_track(card, cell.dataset), required(card))

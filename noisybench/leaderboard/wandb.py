@@ -121,7 +121,7 @@ def rate_plot(standings: Standings, wandb) -> wandb.plot.CustomChart:
         cells = [cell for cell in row.runs if None not in row.scores(cell, standings.card.headline)]
         points = []
         for cell in cells:
-            scores = row.scores(cell, standings.card.headline)
+            scores = [score for score in row.scores(cell, standings.card.headline) if score is not None]
             rates = [record.noise["achieved_rate"] for record in row.runs[cell]]
             if None in rates:  # labels as shipped, of which nobody knows how many are wrong
                 continue

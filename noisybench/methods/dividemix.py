@@ -68,15 +68,15 @@ class DivideMix(TwoNetworks):
     def build(self) -> None:
         super().build()
         context = self.context
-        self.choice = self._choice()
+        self.choice: NoiseChoice = self._choice()
         size = len(context.given_labels)
         context.store.add("losses", torch.zeros(size, 2, self.choice.loss_history, dtype=context.dtype))
         context.store.add("clean_probability", torch.ones(size, 2, dtype=torch.float64))
         context.store.add("prediction", context.one_hot_labels())
-        self.splits_made = 0
+        self.splits_made: int = 0
         # Of each network's pass in this epoch: labelled samples, and how many of them are behind it.
-        self.rows_in_pass = torch.zeros(2, dtype=torch.int64)
-        self.rows_done = torch.zeros(2, dtype=torch.int64)
+        self.rows_in_pass: Tensor = torch.zeros(2, dtype=torch.int64)
+        self.rows_done: Tensor = torch.zeros(2, dtype=torch.int64)
 
     def _choice(self) -> NoiseChoice:
         """The settings, completed by the authors' rule; the noise is read only where something is left out."""

@@ -45,7 +45,7 @@ class ForwardOracle(Method):
 
     def build(self) -> None:
         super().build()
-        self.transition = self.context.transition_matrix
+        self.transition: Tensor = self.context.transition_matrix
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return forward_corrected(logits, batch.labels, self.transition).mean()
@@ -59,7 +59,8 @@ class Forward(Method):
 
     def build(self) -> None:
         super().build()
-        self.transition = torch.eye(self.context.num_classes, dtype=self.context.dtype, device=self.context.device)
+        context = self.context
+        self.transition: Tensor = torch.eye(context.num_classes, dtype=context.dtype, device=context.device)
 
     def start_epoch(self, epoch: int) -> None:
         if epoch != self.settings.estimation_epochs:

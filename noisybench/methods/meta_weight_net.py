@@ -30,8 +30,8 @@ class MetaWeightNet(Method):
         super().build()
         with rng.torch_seeded(self.context.seed, "method-weight-network"):
             layers = nn.Linear(1, self.settings.hidden), nn.ReLU(), nn.Linear(self.settings.hidden, 1), nn.Sigmoid()
-        self.weight_network = nn.Sequential(*layers).to(self.context.device, self.context.dtype)
-        self.weight_optimizer = torch.optim.Adam(
+        self.weight_network: nn.Module = nn.Sequential(*layers).to(self.context.device, self.context.dtype)
+        self.weight_optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.weight_network.parameters(), lr=self.settings.weight_lr, weight_decay=self.settings.weight_decay
         )
 

@@ -40,11 +40,11 @@ class MetaLabelNet(Method):
 
     def build(self) -> None:
         super().build()
-        self.encoder = frozen_copy(self.network)
+        self.encoder: nn.Module = frozen_copy(self.network)
         with rng.torch_seeded(self.context.seed, "method-label-layer"):
             layer = nn.Linear(classifier(self.network).in_features, self.context.num_classes)
-        self.label_layer = layer.to(self.context.device, self.context.dtype)
-        self.label_optimizer = torch.optim.Adam(
+        self.label_layer: nn.Linear = layer.to(self.context.device, self.context.dtype)
+        self.label_optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.label_layer.parameters(), lr=self.settings.label_lr, weight_decay=self.settings.label_decay
         )
         self.context.store.add("soft_labels", self.context.one_hot_labels())

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch, Pass
@@ -46,12 +46,12 @@ class MLNT(Method):
         products = {"second": sets, "first": 0, "mean-label": 1}[self.settings.order]
         shared = self.settings.order == "second" and self.settings.hessian == "shared-graph"
         self.forward_equivalents = 5.0 + 5.0 * sets + (4.0 * sets + 2.0 if shared else 9.0 * products)
-        self.teacher = frozen_copy(self.network)
-        self.mentor = frozen_copy(self.network)
-        self.keep = torch.ones(len(self.context.given_labels), dtype=torch.bool, device=self.context.device)
-        self.iteration = 0  # 0 is the cross-entropy phase
-        self.phase_step = 0
-        self.teacher_started = False
+        self.teacher: nn.Module = frozen_copy(self.network)
+        self.mentor: nn.Module = frozen_copy(self.network)
+        self.keep: Tensor = torch.ones(len(self.context.given_labels), dtype=torch.bool, device=self.context.device)
+        self.iteration: int = 0  # 0 is the cross-entropy phase
+        self.phase_step: int = 0
+        self.teacher_started: bool = False
 
     def start_epoch(self, epoch: int) -> None:
         settings = self.settings

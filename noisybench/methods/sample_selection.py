@@ -30,7 +30,7 @@ class SampleSelection(TwoNetworks):
             raise UserError("method.beta1_switch_epoch is for Adam: set optimizer.name=adam, or never here")
         context = self.context
         given = self.settings.forget_rate
-        self.tau = context.noise_rate * context.noise_traits.wrong_per_rate if given is None else given
+        self.tau: float = context.noise_rate * context.noise_traits.wrong_per_rate if given is None else given
         shape = (len(context.given_labels), context.num_classes)
         uniform = torch.full(shape, 1 / context.num_classes, dtype=context.dtype)
         context.store.add("prediction", uniform)

@@ -6,13 +6,14 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from noisybench.core.errors import UserError
 from noisybench.noise.arrays import read_arrays
 from noisybench.noise.label_files import matching_rows
-from noisybench.noise.request import NoiseKind, NoiseRequest
+from noisybench.noise.request import NoiseKind, NoiseRequest, file_of
 
 SOURCE = (
     "github.com/UCSC-REAL/cifar-10-100n, data/CIFAR-10_human.pt or CIFAR-100_human.pt, or an npz of the same arrays"
@@ -35,7 +36,7 @@ def human(kind: str) -> Callable[[NoiseRequest], tuple[np.ndarray, str]]:
     """The noise model of one set of human labels."""
 
     def make(request: NoiseRequest) -> tuple[np.ndarray, str]:
-        file = request.file
+        file = file_of(request)
         arrays = read_labels(file)
         clean, noisy = _column(file, arrays, CLEAN, "clean"), _column(file, arrays, COLUMNS[kind], kind)
         if noisy.shape != clean.shape:
@@ -84,8 +85,9 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     import torch
 
     # Upstream stores NumPy arrays. Only what rebuilds a plain integer array is allowed: weights_only refuses the rest.
-    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
-    allowed = [
+    core: Any = np._core.multiarray  # type: ignore[attr-defined]  # NumPy's stubs leave it out
+    rebuild, scalar = core._reconstruct, core.scalar
+    allowed: list[Any] = [
         np.ndarray,
         np.dtype,
         type(np.dtype(np.int64)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisybench.core.errors import UserError
 from noisybench.noise.artifact import NoiseArtifact
 from noisybench.spec.cards import DatasetCard
 
@@ -50,7 +51,7 @@ class NoiseTraits:
     wrong_per_rate: float = 1.0
     symmetric: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.wrong_per_rate <= 1:
             raise ValueError(f"wrong_per_rate is {self.wrong_per_rate}; it must lie in [0, 1]")
 
@@ -76,3 +77,14 @@ class NoiseKind:
     def __post_init__(self):
         if not (isinstance(self.summary, str) and callable(self.make) and isinstance(self.traits, NoiseTraits)):
             raise TypeError("a NoiseKind has a summary (text), make (a function) and traits (NoiseTraits)")
+
+
+def file_of(request: NoiseRequest) -> Path:
+    """What a noise model reads that reads a file.
+
+    Raises:
+        UserError: none was given.
+    """
+    if request.file is None:
+        raise UserError("this noise reads a file: give --noise KIND:FILE")
+    return request.file

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from noisybench.core.errors import RunStopped
 from noisybench.parallel.environment import seconds
@@ -43,7 +44,7 @@ class StopSignals:
         self._limit = seconds("NOISYBENCH_STOP_SECONDS", STOP_SECONDS)
         self._ended = threading.Event()
         self._deferred = self._noted = self._late = False
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def defer(self) -> None:
         """Only take note of signals from now on."""
@@ -63,7 +64,9 @@ class StopSignals:
         for number, before in self._before.items():
             signal.signal(number, before)
         # An error is told first, unless there is a handler: the default one would end the process on the spot.
-        if self._noted and (kind is None or (issubclass(kind, Exception) and callable(self._before[self.received]))):
+        if self.received is None or not self._noted:
+            return
+        if kind is None or (issubclass(kind, Exception) and callable(self._before[self.received])):
             signal.raise_signal(self.received)
 
     def _handle(self, number: int, frame: object) -> None:
@@ -84,10 +87,11 @@ class StopSignals:
 
     def _insist(self) -> None:
         """End what does not end by itself."""
-        if self._ended.wait(self._limit):
+        main = threading.main_thread().ident
+        if self._ended.wait(self._limit) or self.received is None or main is None:
             return
         self._late = True
-        signal.pthread_kill(threading.main_thread().ident, self.received)
+        signal.pthread_kill(main, self.received)
         if self._ended.wait(ENDING_SECONDS):
             return
         told = f"stopped by {self.received.name} where it hung; what was saved before is intact: --resume goes on"

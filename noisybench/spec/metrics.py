@@ -67,6 +67,16 @@ class Metric:
     drawn: bool = False
     column: str = ""
 
+    def counted(self, *arguments: Any) -> Any:
+        """What :attr:`count` makes of these.
+
+        Raises:
+            TypeError: the loop itself knows this metric; there is nothing to count.
+        """
+        if self.count is None:
+            raise TypeError(f"metric {self.name} is not counted")
+        return self.count(*arguments)
+
     @property
     def evaluates(self) -> bool:
         """Whether it is measured on an evaluation set, for every head."""

@@ -143,9 +143,9 @@ def _found_cards(folder: str) -> tuple[dict[str, CardFile], dict[str, list[Broke
             reason = f"its cards in {entry.value} cannot be found: {type(error).__name__}: {one_line(error)}"
             unreadable.append(Broken(entry.name, package, reason))
             continue
-        for file in listed:
-            if file not in (known.file for known in by_name.get(file.name, [])):
-                by_name.setdefault(file.name, []).append(CardFile(file, package))
+        for found in listed:
+            if found not in (known.file for known in by_name.get(found.name, [])):
+                by_name.setdefault(found.name, []).append(CardFile(found, package))
     usable: dict[str, CardFile] = {}
     disabled: dict[str, list[Broken]] = {}
     for file_name, several in by_name.items():

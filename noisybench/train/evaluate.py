@@ -38,7 +38,7 @@ def _averages(method: Method, stream: Stream, world: World, metrics: list[Metric
         for number, head in enumerate(method.heads):
             probabilities = method.predict(images, head)
             for place, metric in enumerate(metrics):
-                sums[number, place] += metric.count(probabilities, stream.labels[rows]).sum(dtype=torch.float64)
+                sums[number, place] += metric.counted(probabilities, stream.labels[rows]).sum(dtype=torch.float64)
     method.set_mode(training=True)
     totals = world.sum(sums).tolist()
     return {head: [total / len(stream) for total in of] for head, of in zip(method.heads, totals, strict=True)}
@@ -60,7 +60,7 @@ def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray |
         return dict.fromkeys(metric.name for metric in metrics)
     suspicion = estimate.suspicion.double().cpu().numpy()
     estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-    values = {metric.name: metric.count(estimated, suspicion, given, true) for metric in metrics}
+    values = {metric.name: metric.counted(estimated, suspicion, given, true) for metric in metrics}
     return {name: None if value is None else float(value) for name, value in values.items()}
 
 
@@ -88,8 +88,8 @@ class TrainingMeter:
         self._first_bad = torch.where(bad, batch.step, self._first_bad)
         self._accumulate(LOSS.name, output.loss.detach() * rows, rows)
         for name, value in output.logs.items():
-            value = value.detach() if isinstance(value, Tensor) else float(value)
-            self._accumulate(METHOD_LOGS + name, value * rows, rows)
+            number = value.detach() if isinstance(value, Tensor) else float(value)
+            self._accumulate(METHOD_LOGS + name, number * rows, rows)
         if output.logits is None:
             return
         predicted, given = output.logits.argmax(1), self._given[batch.index]
@@ -97,13 +97,13 @@ class TrainingMeter:
         for metric in measured_at("steps"):
             if metric.knows_truth and true is None:
                 continue
-            hits, among = metric.count(predicted, given, true)
+            hits, among = metric.counted(predicted, given, true)
             if among is None:
                 self._accumulate(metric.name, hits.sum() * counted, rows)
             else:
                 self._accumulate(metric.name, (hits & among).sum() * counted, among.sum() * counted)
 
-    def _accumulate(self, name: str, total: Tensor, count) -> None:
+    def _accumulate(self, name: str, total: Tensor | float, count: Any) -> None:
         self._sums[name] = self._sums.get(name, self._zero) + total
         self._counts[name] = self._counts.get(name, 0) + count
 

@@ -66,8 +66,9 @@ class RunData:
     def train_files(self) -> list[str] | None:
         """The files of the noisy train set in its order; None where images are no files."""
         pixels = self.dataset.train.pixels
-        files = [pixels.file(row) for row in self.splits.train.tolist()]
-        return None if None in files else files
+        rows = self.splits.train.tolist()
+        files = [file for row in rows if (file := pixels.file(row)) is not None]
+        return files if len(files) == len(rows) else None
 
 
 def official_parts(config: ResolvedConfig, fits: Callable[[Dataset], object] | None = None) -> Dataset:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from noisybench.data.augmentations.draws import Draws
-from noisybench.spec.values import Settings
+from noisybench.spec.values import Settings as AnySettings
 
 
 class Augmentation(ABC):
@@ -20,14 +20,15 @@ class Augmentation(ABC):
         Settings: its settings, with a default each; a subclass of :class:`noisybench.spec.values.Settings`.
     """
 
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[AnySettings]] = AnySettings
+    settings: Any  # a subclass annotates it with its own class
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, Settings)):
+        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, AnySettings)):
             raise TypeError(f"{cls.__name__}.Settings must be a subclass of noisybench.spec.values.Settings")
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: AnySettings):
         self.settings = settings
 
     @abstractmethod

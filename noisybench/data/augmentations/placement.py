@@ -25,7 +25,7 @@ class Placement(Augmentation):
         reach: how many pixels beyond the image's edge a place may lie; it is black there.
     """
 
-    reach = 0
+    reach: int = 0
 
     @abstractmethod
     def places(self, rows: Tensor, columns: Tensor, size: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
@@ -51,9 +51,9 @@ class Crop(Placement):
     Settings = CropSettings
     settings: CropSettings
 
-    @property
-    def reach(self) -> int:
-        return self.settings.padding
+    def __init__(self, settings: CropSettings):
+        super().__init__(settings)
+        self.reach = settings.padding
 
     def places(self, rows: Tensor, columns: Tensor, size: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
         offsets = (draws.uniforms(2) * (2 * self.reach + 1)).long() - self.reach

@@ -20,18 +20,19 @@ def read_clothing1m(card: DatasetCard, root: Path, checked: CheckedLabels | None
     keeps m images of each noisy class, m being the size of the smallest class over all of noisy_label_kv.txt (the MSLG
     authors keep the first m of a shuffled list; the draw here has a fixed key of its own).
     """
-    keys = {
+    listed = {
         name: list_file(root, card, f"{name}_key_list.txt", report)
         for name in ("noisy_train", "clean_val", "clean_test", *(("clean_train",) if card.variant == "50k" else ()))
     }
     noisy = _labels(root, card, "noisy_label_kv.txt", report)
     clean = _labels(root, card, "clean_label_kv.txt", report)
+    keys: dict[str, list[str]] = {}
     if not report.problems:
-        keys = {name: inside(listed, f"{name}_key_list.txt", report) for name, listed in keys.items()}
+        keys = {name: inside(lines or [], f"{name}_key_list.txt", report) for name, lines in listed.items()}
     if report.problems:
         return None
 
-    train, truth = keys["noisy_train"], None
+    train, truth = keys["noisy_train"], np.full(len(keys["noisy_train"]), UNKNOWN)
     shipped = noisy
     if card.variant == "50k":
         train = list(dict.fromkeys(train + keys["clean_train"]))
@@ -68,7 +69,8 @@ def _labels(root: Path, card: DatasetCard, name: str, report: Report) -> dict[st
     labels = parse_labels([label for _, label in pairs], len(card.classes), name, report)
     if labels is None:
         return {}
-    found, changed = {}, []
+    found: dict[str, int] = {}
+    changed = []
     for key, label in zip(inside([key for key, _ in pairs], name, report), labels.tolist(), strict=True):
         if found.get(key, label) != label:
             changed.append(key)

@@ -28,7 +28,7 @@ def read_food101n(card: DatasetCard, root: Path, checked: CheckedLabels | None, 
         name: _flags(list_file(root, card, f"meta/verified_{name}.tsv", report), f"meta/verified_{name}.tsv", report)
         for name in ("train", "val")
     }
-    if report.problems:
+    if listed is None or report.problems:
         return None
     keys = inside([line.strip() for line in listed[1:]], "meta/imagelist.tsv", report)
     labels = _labels(keys, card, "meta/imagelist.tsv", report)
