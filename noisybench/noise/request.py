@@ -24,8 +24,8 @@ class NoiseRequest:
         card: the dataset's card.
         authors: draw as the MSLG authors' code does, where that differs.
         file: what a noise model that reads a file reads.
-        features: from rows (int64) of the official train part to their flattened normalised pixels (rows×D float64);
-            called only by models that look at images.
+        pixels: from rows (int64) of the official train part to their flattened pixels (rows×D float64, channel by
+            channel, 0 to 255); called only by models that look at images.
     """
 
     labels: np.ndarray
@@ -35,7 +35,7 @@ class NoiseRequest:
     card: DatasetCard
     authors: bool = False
     file: Path | None = None
-    features: Callable[[np.ndarray], np.ndarray] | None = None
+    pixels: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class NoiseKind:
         rated: whether it takes a rate. Where it does not, the rate is a fact of the labels or the file.
         file: what the file it reads must hold; None if it reads none.
         traits: what methods may know of it.
+        release: 1, or the number of its present draws if they have changed: part of what identifies a run.
     """
 
     summary: str
@@ -72,6 +73,7 @@ class NoiseKind:
     rated: bool = True
     file: str | None = None
     traits: NoiseTraits = NoiseTraits()
+    release: int = 1
 
     def __post_init__(self):
         if not (isinstance(self.summary, str) and callable(self.make) and isinstance(self.traits, NoiseTraits)):
