@@ -26,7 +26,7 @@ ENVIRONMENT_FIELDS = {
 
 # Added when run ids were in use: left out of them at this value, so that no earlier id moves. A configuration without
 # one of them was run as this value says.
-LATER_FIELDS = {
+LATER_FIELDS: dict[str, Any] = {
     "noise_release": None,
     "mixed_precision": "no",
     "channels_last": False,
