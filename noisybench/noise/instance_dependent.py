@@ -32,7 +32,7 @@ def instance_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
         projection = None
         for start in range(0, len(members), CHUNK):
             rows = members[start : start + CHUNK]
-            features = request.features(rows)
+            features = request.pixels(rows)
             if projection is None:
                 drawn = rng.generator(request.seed, "noise", "projection", label)
                 projection = drawn.standard_normal((features.shape[1], classes))

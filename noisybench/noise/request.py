@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisybench.core.errors import UserError
 from noisybench.noise.artifact import NoiseArtifact
 from noisybench.spec.cards import DatasetCard
 
@@ -37,6 +38,27 @@ class NoiseRequest:
     file: Path | None = None
     features: Callable[[np.ndarray], np.ndarray] | None = None
 
+    @property
+    def needed_file(self) -> Path:
+        """The file, for a model that reads one.
+
+        Raises:
+            UserError: none was given.
+        """
+        if self.file is None:
+            raise UserError("the noise model reads a file, and none was given: --noise KIND:FILE")
+        return self.file
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """The features of these rows, for a model that looks at images.
+
+        Raises:
+            UserError: there are no images to look at.
+        """
+        if self.features is None:
+            raise UserError("the noise model looks at images, and none were given")
+        return self.features(rows)
+
 
 @dataclass(frozen=True)
 class NoiseTraits:
@@ -50,7 +72,7 @@ class NoiseTraits:
     wrong_per_rate: float = 1.0
     symmetric: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.wrong_per_rate <= 1:
             raise ValueError(f"wrong_per_rate is {self.wrong_per_rate}; it must lie in [0, 1]")
 
@@ -73,6 +95,6 @@ class NoiseKind:
     file: str | None = None
     traits: NoiseTraits = NoiseTraits()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.summary, str) and callable(self.make) and isinstance(self.traits, NoiseTraits)):
             raise TypeError("a NoiseKind has a summary (text), make (a function) and traits (NoiseTraits)")

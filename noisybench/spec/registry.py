@@ -133,8 +133,8 @@ def _found_cards(folder: str) -> tuple[dict[str, CardFile], dict[str, list[Broke
     cannot be used; and the packages whose cards cannot be listed."""
     by_name: dict[str, list[CardFile]] = {}
     points, unreadable = extensions.entries_of(CARDS_GROUP)
-    for file in (builtin_cards() / folder).iterdir():
-        by_name[file.name] = [CardFile(file, OWN_PACKAGE)]
+    for own in (builtin_cards() / folder).iterdir():
+        by_name[own.name] = [CardFile(own, OWN_PACKAGE)]
     for entry in points:
         package = extensions.package_of(entry)
         try:
