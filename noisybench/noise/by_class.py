@@ -142,7 +142,7 @@ SUM_TOLERANCE = 1e-6
 
 def class_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
     """Labels with the given matrix, realised by exact counts."""
-    matrix = read_matrix(request.file, request.num_classes)
+    matrix = read_matrix(request.needed_file, request.num_classes)
     return flip(request, matrix, "the share of class i with label j is the given matrix's entry (i, j)")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +37,7 @@ def human(kind: str) -> Callable[[NoiseRequest], tuple[np.ndarray, str]]:
     """The noise model of one set of human labels."""
 
     def make(request: NoiseRequest) -> tuple[np.ndarray, str]:
-        file = request.file
+        file = request.needed_file
         arrays = read_labels(file)
         clean, noisy = _column(file, arrays, CLEAN, "clean"), _column(file, arrays, COLUMNS[kind], kind)
         if noisy.shape != clean.shape:
@@ -84,8 +86,9 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     import torch
 
     # Upstream stores NumPy arrays. Only what rebuilds a plain integer array is allowed: weights_only refuses the rest.
-    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar
-    allowed = [
+    multiarray = importlib.import_module("numpy._core.multiarray")
+    rebuild, scalar = multiarray._reconstruct, multiarray.scalar
+    allowed: list[Any] = [
         np.ndarray,
         np.dtype,
         type(np.dtype(np.int64)),

@@ -59,7 +59,7 @@ def _cure(clean: np.ndarray, request: NoiseRequest) -> str:
 
 def from_file(request: NoiseRequest) -> NoiseArtifact:
     """The stored artifact as it is; for a dataset limited to fewer images, its rows for those."""
-    artifact = NoiseArtifact.load(request.file)
+    artifact = NoiseArtifact.load(request.needed_file)
     if artifact.num_classes != request.num_classes:
         raise UserError(
             f"{request.file}: labels over {artifact.num_classes} classes; {request.card.name} has {request.num_classes}"

@@ -26,7 +26,7 @@ def read_predictions(request: NoiseRequest) -> np.ndarray:
         UserError: the file is missing or damaged, holds no probabilities over these classes, or was not made for
             these images in this order.
     """
-    file, classes = request.file, request.num_classes
+    file, classes = request.needed_file, request.num_classes
     probabilities, clean = _read(file)
     if probabilities.ndim != 2 or probabilities.shape[1] != classes or probabilities.dtype.kind != "f":
         raise UserError(

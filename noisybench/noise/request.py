@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisybench.core.errors import UserError
 from noisybench.noise.artifact import NoiseArtifact
 from noisybench.spec.cards import DatasetCard
 
@@ -24,7 +25,7 @@ class NoiseRequest:
         card: the dataset's card.
         authors: draw as the MSLG authors' code does, where that differs.
         file: what a noise model that reads a file reads.
-        pixels: from rows (int64) of the official train part to their flattened pixels (rows×D float64, channel by
+        pixels_of: from rows (int64) of the official train part to their flattened pixels (rows×D float64, channel by
             channel, 0 to 255); called only by models that look at images.
     """
 
@@ -35,7 +36,28 @@ class NoiseRequest:
     card: DatasetCard
     authors: bool = False
     file: Path | None = None
-    pixels: Callable[[np.ndarray], np.ndarray] | None = None
+    pixels_of: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def needed_file(self) -> Path:
+        """The file, for a model that reads one.
+
+        Raises:
+            UserError: none was given.
+        """
+        if self.file is None:
+            raise UserError("the noise model reads a file, and none was given: --noise KIND:FILE")
+        return self.file
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """The pixels of these rows (``pixels_of``), for a model that looks at images.
+
+        Raises:
+            UserError: there are no images to look at.
+        """
+        if self.pixels_of is None:
+            raise UserError("the noise model looks at images, and none were given")
+        return self.pixels_of(rows)
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class NoiseTraits:
     wrong_per_rate: float = 1.0
     symmetric: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.wrong_per_rate <= 1:
             raise ValueError(f"wrong_per_rate is {self.wrong_per_rate}; it must lie in [0, 1]")
 
@@ -75,6 +97,6 @@ class NoiseKind:
     traits: NoiseTraits = NoiseTraits()
     release: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.summary, str) and callable(self.make) and isinstance(self.traits, NoiseTraits)):
             raise TypeError("a NoiseKind has a summary (text), make (a function) and traits (NoiseTraits)")

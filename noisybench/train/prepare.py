@@ -105,7 +105,7 @@ def noise_request(config: ResolvedConfig, dataset: Dataset) -> NoiseRequest:
         card=card,
         authors=config.protocol == "authors",
         file=config.noise_file,
-        pixels=pixels,
+        pixels_of=pixels,
     )
 
 

@@ -27,9 +27,9 @@ def card(**fields) -> DatasetCard:
     return DatasetCard(**content)
 
 
-def request(labels, rate, *, file=None, seed=3, pixels=None, **fields) -> NoiseRequest:
+def request(labels, rate, *, file=None, seed=3, pixels_of=None, **fields) -> NoiseRequest:
     return NoiseRequest(
-        labels=labels, num_classes=CLASSES, rate=rate, seed=seed, card=card(**fields), file=file, pixels=pixels
+        labels=labels, num_classes=CLASSES, rate=rate, seed=seed, card=card(**fields), file=file, pixels_of=pixels_of
     )
 
 
@@ -246,12 +246,12 @@ def test_draw_inverts_the_distribution():
 
 def test_instance_dependent_rate_and_dependence_on_pixels(labels):
     pixels = np.random.default_rng(2).normal(size=(len(labels), 6))
-    made = make_noise("instance-dependent", request(labels, 0.4, pixels=lambda rows: pixels[rows]))
+    made = make_noise("instance-dependent", request(labels, 0.4, pixels_of=lambda rows: pixels[rows]))
     # 600 draws of rates around 0.4: standard error 0.02.
     assert made.achieved_rate == pytest.approx(0.4, abs=0.08)
-    again = make_noise("instance-dependent", request(labels, 0.4, pixels=lambda rows: pixels[rows]))
+    again = make_noise("instance-dependent", request(labels, 0.4, pixels_of=lambda rows: pixels[rows]))
     assert np.array_equal(made.noisy, again.noisy)
-    other = make_noise("instance-dependent", request(labels, 0.4, pixels=lambda rows: -pixels[rows]))
+    other = make_noise("instance-dependent", request(labels, 0.4, pixels_of=lambda rows: -pixels[rows]))
     # Other pixels: the same images flip (their rates are drawn apart from the pixels) or nearly so, to other classes.
     assert (made.noisy != other.noisy).mean() > 0.2
 
@@ -280,8 +280,8 @@ def test_normalised_pixels_are_the_networks(labels):
     drawn = np.random.default_rng(4).normal(size=(len(labels), 6))
     means, stds = (np.array(values)[:, None] for values in (card().mean, card().std))
     raw = (255 * (means + stds * drawn.reshape(len(labels), len(means), -1))).reshape(drawn.shape)
-    made = make_noise("instance-dependent-normalised", request(labels, 0.4, pixels=lambda rows: raw[rows]))
-    by_hand = make_noise("instance-dependent", request(labels, 0.4, pixels=lambda rows: drawn[rows]))
+    made = make_noise("instance-dependent-normalised", request(labels, 0.4, pixels_of=lambda rows: raw[rows]))
+    by_hand = make_noise("instance-dependent", request(labels, 0.4, pixels_of=lambda rows: drawn[rows]))
     assert (made.noisy != by_hand.noisy).mean() < 0.01  # but for the last bits
 
 
@@ -296,7 +296,7 @@ def test_changed_draws_have_another_run_id():
 def test_instance_dependent_flips_equal_images_of_a_class_alike(labels):
     """One very bright image repeated: softmax of its scores is one class, which every flip of a class goes to."""
     pixels = np.tile(np.full(6, 1e4), (len(labels), 1))
-    noisy = make_noise("instance-dependent", request(labels, 0.5, pixels=lambda rows: pixels[rows])).noisy
+    noisy = make_noise("instance-dependent", request(labels, 0.5, pixels_of=lambda rows: pixels[rows])).noisy
     for label in range(CLASSES):
         given = noisy[(labels == label) & (noisy != label)]
         assert len(given) > 0
@@ -321,7 +321,7 @@ def test_no_global_generator_is_touched(labels, predictions, tmp_path):
             continue
         file = None if model.file is None else matrix if kind == "class-dependent" else predictions
         for authors in (False, True):
-            asked = request(labels, 0.2, file=file, pixels=lambda rows: pixels[rows])
+            asked = request(labels, 0.2, file=file, pixels_of=lambda rows: pixels[rows])
             make_noise(kind, NoiseRequest(**{**vars(asked), "authors": authors}))
     assert np.array_equal(np.random.get_state()[1], before[0])
     assert random.getstate() == before[1]

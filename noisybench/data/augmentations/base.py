@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from noisybench.data.augmentations.draws import Draws
-from noisybench.spec.values import Settings
+from noisybench.spec import values
 
 
 class Augmentation(ABC):
@@ -20,14 +20,14 @@ class Augmentation(ABC):
         Settings: its settings, with a default each; a subclass of :class:`noisybench.spec.values.Settings`.
     """
 
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[values.Settings]] = values.Settings
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, Settings)):
+        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, values.Settings)):
             raise TypeError(f"{cls.__name__}.Settings must be a subclass of noisybench.spec.values.Settings")
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: values.Settings):
         self.settings = settings
 
     @abstractmethod

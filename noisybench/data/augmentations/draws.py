@@ -21,7 +21,7 @@ class DrawTables:
         device: where tables are used.
     """
 
-    def __init__(self, num_samples: int, key: tuple[int | str, ...], device: torch.device):
+    def __init__(self, num_samples: int, key: tuple[int, str, *tuple[int | str, ...]], device: torch.device):
         self.key = key
         self._num_samples, self._device = num_samples, device
         self._tables: dict[tuple[int, ...], Tensor] = {}

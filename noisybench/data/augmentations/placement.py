@@ -19,13 +19,12 @@ from noisybench.spec.values import Settings
 
 
 class Placement(Augmentation):
-    """Moves whole rows and whole columns.
+    """Moves whole rows and whole columns."""
 
-    Attributes:
-        reach: how many pixels beyond the image's edge a place may lie; it is black there.
-    """
-
-    reach = 0
+    @property
+    def reach(self) -> int:
+        """How many pixels beyond the image's edge a place may lie; it is black there."""
+        return 0
 
     @abstractmethod
     def places(self, rows: Tensor, columns: Tensor, size: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
