@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,7 +16,6 @@ def check(*folders: object, cwd: Path = ROOT) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="noisybench/train and TrainLoader are not regrouped yet")
 def test_the_repository_keeps_to_it():
     code, out = check()
     assert code == 0, out

@@ -66,10 +66,6 @@ def readme_code() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-PLAIN = pytest.mark.xfail(strict=True, reason="RunConfig still asks for what its cards supply")
-
-
-@PLAIN
 @pytest.mark.slow
 def test_the_readmes_python(installed, tmp_path):
     snippets = readme_code()
@@ -81,7 +77,6 @@ def test_the_readmes_python(installed, tmp_path):
     assert complaints(code, installed, tmp_path) == []
 
 
-@PLAIN
 @pytest.mark.slow
 def test_a_users_code_against_the_public_api(installed, tmp_path):
     code = (Path(__file__).parent / "public_api.py").read_text(encoding="utf-8")
