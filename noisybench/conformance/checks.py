@@ -18,6 +18,7 @@ from noisybench.methods.base import Settings
 from noisybench.spec import registry
 from noisybench.spec.layers import recipe_conditions, resolve_dict
 from noisybench.spec.method_settings import method_settings
+from noisybench.spec.track import phases_behind
 from noisybench.train.outputs import check_probabilities
 
 INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
@@ -102,13 +103,13 @@ def card(subject: Subject) -> None:
 
 def phases(subject: Subject) -> None:
     """No phase lies behind the end of the check: settings that count epochs are small enough to pass it."""
-    for name, value in trial_config(subject.name, REFERENCE, subject.overrides).settings.items():
-        if "epoch" in name and isinstance(value, int) and value >= EPOCHS:
-            raise Finding(
-                "phases",
-                f"setting {name} = {value} lies behind the {EPOCHS} epochs of the check, so a part of the method is "
-                f"never run: give a smaller value in the card's [recipes.synthetic], or --set method.{name}=1",
-            )
+    settings = trial_config(subject.name, REFERENCE, subject.overrides).settings
+    for name, value in phases_behind(settings, EPOCHS).items():
+        raise Finding(
+            "phases",
+            f"setting {name} = {value} lies behind the {EPOCHS} epochs of the check, so a part of the method is "
+            f"never run: give a smaller value in the card's [recipes.synthetic], or --set method.{name}=1",
+        )
 
 
 def trains(subject: Subject) -> None:

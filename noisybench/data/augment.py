@@ -53,8 +53,7 @@ class Augmenter:
         for moves, several in groupby(self._steps, key=lambda step: isinstance(step[1], Placement)):
             steps = [(name, augmentation, Draws(tables, sample, occasion)) for name, augmentation, tables in several]
             if moves:
-                placed = [(each, draws) for _, each, draws in steps if isinstance(each, Placement)]
-                images = move(images, placed)
+                images = move(images, [(each, draws) for _, each, draws in steps if isinstance(each, Placement)])
                 continue
             if images is given:  # other views are made from it too
                 images = images.clone()

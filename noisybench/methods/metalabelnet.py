@@ -63,6 +63,7 @@ class MetaLabelNet(Method):
             loss = F.cross_entropy(logits, batch.labels)
             self.context.step(loss, self.optimizer)
             return StepOutput(loss, logits)
+        floor = self.settings.label_floor
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         with torch.no_grad(), classifier_inputs(self.encoder) as kept:
             self.encoder(batch.images)
@@ -72,18 +73,20 @@ class MetaLabelNet(Method):
             self.network,
             forward,
             InnerStep(
-                soft_label_loss(forward.logits, label_logits.detach()), self.settings.inner_lr, self.context.average
+                soft_label_loss(forward.logits, label_logits.detach(), floor),
+                self.settings.inner_lr,
+                self.context.average,
             ),
             MetaBatch.labelled(*batch.meta, self.context.average_meta),
         )
         # ∂Lm/∂ℓ = α/(N·C)·direction: descending this product's mean takes the chain rule through the label layer.
-        direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach())
+        direction = label_direction(forward.logits.detach(), ahead.logits_dot, label_logits.detach(), floor)
         self.context.step(self.settings.inner_lr * (direction * label_logits).mean(), self.label_optimizer)
 
         label_logits = self.label_layer(features).detach()
         self.context.store.write("soft_labels", batch.index, label_logits.softmax(dim=1))
         logits = logits_again(self.network, forward)
-        loss = soft_label_loss(logits, label_logits) + self.settings.entropy_weight * entropy(logits)
+        loss = soft_label_loss(logits, label_logits, floor) + self.settings.entropy_weight * entropy(logits)
         self.context.step(loss, self.optimizer)
         return StepOutput(loss, logits, {"meta_loss": ahead.meta_loss})
 

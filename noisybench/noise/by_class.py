@@ -14,7 +14,7 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import largest_remainder
 from noisybench.noise.arrays import UNNAMED, read_arrays
-from noisybench.noise.request import NoiseKind, NoiseRequest, NoiseTraits, file_of
+from noisybench.noise.request import NoiseKind, NoiseRequest, NoiseTraits
 from noisybench.spec.cards import DatasetCard
 
 
@@ -142,7 +142,7 @@ SUM_TOLERANCE = 1e-6
 
 def class_dependent(request: NoiseRequest) -> tuple[np.ndarray, str]:
     """Labels with the given matrix, realised by exact counts."""
-    matrix = read_matrix(file_of(request), request.num_classes)
+    matrix = read_matrix(request.needed_file, request.num_classes)
     return flip(request, matrix, "the share of class i with label j is the given matrix's entry (i, j)")
 
 

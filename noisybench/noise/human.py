@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 from noisybench.core.errors import UserError
 from noisybench.noise.arrays import read_arrays
 from noisybench.noise.label_files import matching_rows
-from noisybench.noise.request import NoiseKind, NoiseRequest, file_of
+from noisybench.noise.request import NoiseKind, NoiseRequest
 
 SOURCE = (
     "github.com/UCSC-REAL/cifar-10-100n, data/CIFAR-10_human.pt or CIFAR-100_human.pt, or an npz of the same arrays"
@@ -36,7 +37,7 @@ def human(kind: str) -> Callable[[NoiseRequest], tuple[np.ndarray, str]]:
     """The noise model of one set of human labels."""
 
     def make(request: NoiseRequest) -> tuple[np.ndarray, str]:
-        file = file_of(request)
+        file = request.needed_file
         arrays = read_labels(file)
         clean, noisy = _column(file, arrays, CLEAN, "clean"), _column(file, arrays, COLUMNS[kind], kind)
         if noisy.shape != clean.shape:
@@ -85,8 +86,8 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     import torch
 
     # Upstream stores NumPy arrays. Only what rebuilds a plain integer array is allowed: weights_only refuses the rest.
-    core: Any = np._core.multiarray  # type: ignore[attr-defined]  # NumPy's stubs leave it out
-    rebuild, scalar = core._reconstruct, core.scalar
+    multiarray = importlib.import_module("numpy._core.multiarray")
+    rebuild, scalar = multiarray._reconstruct, multiarray.scalar
     allowed: list[Any] = [
         np.ndarray,
         np.dtype,

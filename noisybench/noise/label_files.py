@@ -14,7 +14,7 @@ import numpy as np
 from noisybench.core.errors import UserError
 from noisybench.core.shares import limited_rows
 from noisybench.noise.artifact import NoiseArtifact
-from noisybench.noise.request import NoiseKind, NoiseRequest, file_of
+from noisybench.noise.request import NoiseKind, NoiseRequest
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.class_labels import UNKNOWN, class_ids, expected_labels
 
@@ -59,7 +59,7 @@ def _cure(clean: np.ndarray, request: NoiseRequest) -> str:
 
 def from_file(request: NoiseRequest) -> NoiseArtifact:
     """The stored artifact as it is; for a dataset limited to fewer images, its rows for those."""
-    artifact = NoiseArtifact.load(file_of(request))
+    artifact = NoiseArtifact.load(request.needed_file)
     if artifact.num_classes != request.num_classes:
         raise UserError(
             f"{request.file}: labels over {artifact.num_classes} classes; {request.card.name} has {request.num_classes}"

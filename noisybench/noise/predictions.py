@@ -11,7 +11,7 @@ from noisybench.core.errors import UserError
 from noisybench.core.files import replace_file
 from noisybench.noise.arrays import UNNAMED, read_arrays
 from noisybench.noise.label_files import matching_rows
-from noisybench.noise.request import NoiseRequest, file_of
+from noisybench.noise.request import NoiseRequest
 
 # The second is the MSLG authors' name for their softmax outputs; their own file is an npy.
 PROBABILITIES = ("probabilities", "student_logits", UNNAMED)
@@ -26,7 +26,7 @@ def read_predictions(request: NoiseRequest) -> np.ndarray:
         UserError: the file is missing or damaged, holds no probabilities over these classes, or was not made for
             these images in this order.
     """
-    file, classes = file_of(request), request.num_classes
+    file, classes = request.needed_file, request.num_classes
     probabilities, clean = _read(file)
     if probabilities.ndim != 2 or probabilities.shape[1] != classes or probabilities.dtype.kind != "f":
         raise UserError(

@@ -25,8 +25,8 @@ class NoiseRequest:
         card: the dataset's card.
         authors: draw as the MSLG authors' code does, where that differs.
         file: what a noise model that reads a file reads.
-        features: from rows (int64) of the official train part to their flattened normalised pixels (rows×D float64);
-            called only by models that look at images.
+        pixels_of: from rows (int64) of the official train part to their flattened pixels (rows×D float64, channel by
+            channel, 0 to 255); called only by models that look at images.
     """
 
     labels: np.ndarray
@@ -36,7 +36,28 @@ class NoiseRequest:
     card: DatasetCard
     authors: bool = False
     file: Path | None = None
-    features: Callable[[np.ndarray], np.ndarray] | None = None
+    pixels_of: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def needed_file(self) -> Path:
+        """The file, for a model that reads one.
+
+        Raises:
+            UserError: none was given.
+        """
+        if self.file is None:
+            raise UserError("the noise model reads a file, and none was given: --noise KIND:FILE")
+        return self.file
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """The pixels of these rows (``pixels_of``), for a model that looks at images.
+
+        Raises:
+            UserError: there are no images to look at.
+        """
+        if self.pixels_of is None:
+            raise UserError("the noise model looks at images, and none were given")
+        return self.pixels_of(rows)
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ class NoiseKind:
         rated: whether it takes a rate. Where it does not, the rate is a fact of the labels or the file.
         file: what the file it reads must hold; None if it reads none.
         traits: what methods may know of it.
+        release: 1, or the number of its present draws if they have changed: part of what identifies a run.
     """
 
     summary: str
@@ -73,18 +95,8 @@ class NoiseKind:
     rated: bool = True
     file: str | None = None
     traits: NoiseTraits = NoiseTraits()
+    release: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isinstance(self.summary, str) and callable(self.make) and isinstance(self.traits, NoiseTraits)):
             raise TypeError("a NoiseKind has a summary (text), make (a function) and traits (NoiseTraits)")
-
-
-def file_of(request: NoiseRequest) -> Path:
-    """What a noise model reads that reads a file.
-
-    Raises:
-        UserError: none was given.
-    """
-    if request.file is None:
-        raise UserError("this noise reads a file: give --noise KIND:FILE")
-    return request.file

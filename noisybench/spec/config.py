@@ -32,6 +32,9 @@ class RunConfig(Strict, frozen=True):
         default=None, description="of the noise model's file; found when it is resolved"
     )
     noise_seed: int | None = Field(default=None, ge=0, description="seed of the noise; the run's seed if not given")
+    noise_release: int | None = Field(
+        default=None, ge=2, description="always found anew: of a noise model whose draws have changed since release 0.1"
+    )
     seed: int = Field(default=0, ge=0)
     protocol: Literal["sealed", "authors"] = "sealed"
     ruleset: Literal["paper", "blind"] = Field(

@@ -9,18 +9,14 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import inspect
-import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from noisybench.core.errors import UserError, one_line, unknown_name
+from noisybench.core.names import file_name_fault, shown_name
 from noisybench.spec.extension_kinds import KINDS, Kind, resolve
 
 OWN_PACKAGE = "noisybench"
-
-# One rule for every registered name: it becomes part of commands, configurations and file names.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-NAME_RULE = "a name starts with a letter or digit and holds letters, digits, hyphens, dots and underscores (ASCII)"
 
 
 class Broken(NamedTuple):
@@ -187,8 +183,9 @@ def found_of(kind: Kind) -> Found:
         by_name.setdefault(entry.name, {}).setdefault(entry.value, entry)
     for name, several in by_name.items():
         own = [entry for entry in several.values() if is_own(entry)]
-        if not NAME.fullmatch(name):
-            reason = f"the name {name!r} cannot be used: {NAME_RULE}"
+        fault = file_name_fault(name)  # it becomes part of commands, configurations and file names
+        if fault is not None:
+            reason = f"the name {shown_name(name)} cannot be used: it {fault}"
             disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
         elif name in kind.reserved:
             reason = f"noisybench uses the name {name!r} itself: rename this {kind.name}"

@@ -26,7 +26,8 @@ ENVIRONMENT_FIELDS = {
 
 # Added when run ids were in use: left out of them at this value, so that no earlier id moves. A configuration without
 # one of them was run as this value says.
-LATER_FIELDS = {
+LATER_FIELDS: dict[str, Any] = {
+    "noise_release": None,
     "mixed_precision": "no",
     "channels_last": False,
     "track": STANDARD,
@@ -37,7 +38,7 @@ LATER_FIELDS = {
 }
 
 
-LATER_SETTINGS = {"mslg": {"meta_every": 1}}  # of methods
+LATER_SETTINGS = {"mslg": {"meta_every": 1}, "metalabelnet": {"label_floor": 0.0}}  # of methods
 
 
 def _later(config: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def resolve(config: RunConfig) -> ResolvedConfig:
         # Of labels as shipped it is what the card expects; of a file, what the file will show.
         values["noise_rate"] = (dataset_card.noise_rate or 0.0) if noise == "none" else 0.0
     resolved = _validated(values)
+    release = noise_kind(noise).release
     filled = {
+        "noise_release": release if release > 1 else None,
         "settings": _all_settings(config.method, resolved.settings),
         "augment": {**resolved.augment.model_dump(), "extra": augmentation_settings(resolved.augment.extra)},
         "schedule": {**resolved.schedule.model_dump(), "settings": schedule_settings(resolved.schedule)},

@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from noisybench.core.errors import UserError, one_line, unknown_name
+from noisybench.core.names import file_name_fault, shown_name
 from noisybench.spec import extensions
 from noisybench.spec.cards import BenchmarkCard, Card, DatasetCard, MethodCard
 from noisybench.spec.extension_kinds import KINDS
-from noisybench.spec.extensions import NAME, NAME_RULE, OWN_PACKAGE, Broken, Unusable, disabled, find, load, names
+from noisybench.spec.extensions import OWN_PACKAGE, Broken, Unusable, disabled, find, load, names
 from noisybench.spec.user_images import is_own, own_card
 
 CARDS_GROUP = "noisybench.cards"
@@ -132,8 +133,8 @@ def _found_cards(folder: str) -> tuple[dict[str, CardFile], dict[str, list[Broke
     cannot be used; and the packages whose cards cannot be listed."""
     by_name: dict[str, list[CardFile]] = {}
     points, unreadable = extensions.entries_of(CARDS_GROUP)
-    for file in (builtin_cards() / folder).iterdir():
-        by_name[file.name] = [CardFile(file, OWN_PACKAGE)]
+    for own in (builtin_cards() / folder).iterdir():
+        by_name[own.name] = [CardFile(own, OWN_PACKAGE)]
     for entry in points:
         package = extensions.package_of(entry)
         try:
@@ -152,8 +153,9 @@ def _found_cards(folder: str) -> tuple[dict[str, CardFile], dict[str, list[Broke
         if not file_name.endswith(".toml"):
             continue
         name = file_name.removesuffix(".toml")
-        if not NAME.fullmatch(name):
-            reason = f"the name {name!r} of a card cannot be used: {NAME_RULE}"
+        fault = file_name_fault(name)
+        if fault is not None:
+            reason = f"the name {shown_name(name)} of a card cannot be used: it {fault}"
             disabled[name] = [Broken(name, each.package, reason) for each in several]
         elif len(several) == 1:
             (usable[name],) = several

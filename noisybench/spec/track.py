@@ -76,3 +76,14 @@ def _scaled(value: Any, share: Fraction, least: int) -> Any:
         return value
     # Fractions are exact, so what is rounded does not hang on how a quotient rounds in binary.
     return max(round(value * share), min(least, value))
+
+
+def phases_behind(settings: Mapping[str, Any], epochs: int) -> dict[str, int]:
+    """The settings that end a phase in an epoch which a run does not reach, so that what follows is never run.
+
+    Args:
+        settings: a method's, by name; those that name an epoch or a number of them have ``epoch`` in their names.
+        epochs: length of the run.
+    """
+    numbers = {name: value for name, value in settings.items() if "epoch" in name and type(value) is int}
+    return {name: value for name, value in numbers.items() if value >= epochs}

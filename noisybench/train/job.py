@@ -20,6 +20,7 @@ from noisybench.parallel.watch import watched
 from noisybench.parallel.world import World
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.record import RunRecord
+from noisybench.spec.track import phases_behind
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import weights_hash
 from noisybench.train.checkpoints import Checkpoints
@@ -124,6 +125,11 @@ class Job:
                 "BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process"
             )
         self._progress.start(config, data, output.path, self._place.device)
+        for name, value in phases_behind(config.settings, config.epochs).items():
+            self._progress.say(
+                f"warning: method.{name} = {value} lies behind this run's {config.epochs} epochs, so what comes after "
+                f"it is never run: give more --epochs, or --set method.{name}={max(1, config.epochs // 3)}"
+            )
         with world.together():
             self._start(data)
         self._checkpoints = Checkpoints(output.checkpoints, config, self._place, self._signals, self._started)

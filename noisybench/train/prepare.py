@@ -95,9 +95,8 @@ def noise_request(config: ResolvedConfig, dataset: Dataset) -> NoiseRequest:
     """What a configuration asks of its noise model, over the dataset's whole official train part."""
     card = dataset.card
 
-    def features(rows: np.ndarray) -> np.ndarray:
-        normalize = Normalizer(card.mean, card.std, torch.device("cpu"), torch.float64)
-        return normalize(dataset.train.pixels.fetch(rows)).flatten(1).numpy()
+    def pixels(rows: np.ndarray) -> np.ndarray:
+        return dataset.train.pixels.fetch(rows).flatten(1).double().numpy()
 
     return NoiseRequest(
         labels=dataset.train.labels,
@@ -107,7 +106,7 @@ def noise_request(config: ResolvedConfig, dataset: Dataset) -> NoiseRequest:
         card=card,
         authors=config.protocol == "authors",
         file=config.noise_file,
-        features=features,
+        pixels_of=pixels,
     )
 
 

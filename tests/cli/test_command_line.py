@@ -211,3 +211,12 @@ def test_wandb_offline_writes_its_own_format(cli, tmp_path, monkeypatch):
     code, _, err = cli(*QUICK, "--wandb", "--output", tmp_path / "out")
     assert code == 0, err
     assert list((tmp_path / "out" / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_a_phase_that_the_run_does_not_reach_is_told(cli, tmp_path):
+    short = ("run", "--limit-train", "200", "--model", "noisybench_mlp", "--output")
+    code, out, _ = cli(*short, tmp_path / "a", "--method", "mslg", "--epochs", "3")
+    assert code == 0
+    assert "warning: method.warmup_epochs = 5 lies behind this run's 3 epochs, so what comes" in out
+    code, out, _ = cli(*short, tmp_path / "b", "--method", "mslg", "--epochs", "3", "--set", "method.warmup_epochs=2")
+    assert code == 0 and "warning" not in out

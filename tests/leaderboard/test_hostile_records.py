@@ -96,7 +96,7 @@ RECORDS = {
         config(optimizer={**PLAIN["config"]["optimizer"], "beta": 1}),
         "config.optimizer.beta is no setting",
     ),
-    "unknown schedule": (config(schedule={"name": "wave"}), "config.schedule.name is wrong: input should be"),
+    "no schedule": (config(schedule={"name": 3}), "config.schedule.name is wrong: input should be a valid string"),
     "unknown optimizer": (config(optimizer={"name": "sgdm"}), "config.optimizer.name is wrong"),
     "no learning rate": (config(optimizer={"lr": 0}), "config.optimizer.lr is wrong"),
     "no table": (config(augment=[1]), "config.augment is wrong"),
@@ -236,7 +236,7 @@ def test_a_run_to_be_filed_is_a_regular_file_of_a_records_size(board, cli, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", ["escape", "deep settings", "huge seed", "no model", "text as settings", "unknown schedule", "empty"]
+    "name", ["escape", "deep settings", "huge seed", "no model", "text as settings", "no schedule", "empty"]
 )
 def test_compare_takes_no_such_configuration_or_prints_it_plainly(cli, tmp_path, name):
     (tmp_path / "a.json").write_text(edited(name))

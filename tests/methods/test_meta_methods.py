@@ -345,8 +345,9 @@ def test_l2b_weighs_both_labels_by_the_double_backward_through_the_real_step(cli
     assert_close((flat(before.values()) - flat(method.network.parameters())) / LR, step, 1e-9 if not clip else 1e-4)
 
 
-def test_metalabelnet_moves_its_label_layer_by_the_double_backward():
-    method, (batch, *_) = made("metalabelnet", settings={"warmup_epochs": 0})
+@pytest.mark.parametrize("floor", [1e-10, 0.01])  # the authors', and one whose absence would be seen at any label
+def test_metalabelnet_moves_its_label_layer_by_the_double_backward(floor):
+    method, (batch, *_) = made("metalabelnet", settings={"warmup_epochs": 0, "label_floor": floor})
     method.start_epoch(0)
     before, layer = weights_of(method.network), weights_of(method.label_layer)
     gradients = gradients_of_steps(method.label_optimizer)
@@ -355,7 +356,7 @@ def test_metalabelnet_moves_its_label_layer_by_the_double_backward():
         features = method.encoder.forward_features(batch.images)
     y = functional_call(method.label_layer, layer, (features,)).softmax(1)
     p = logits_at(method.network, before, batch.images).softmax(1)
-    ahead = ahead_of((p * (p.log() - y.log())).mean(), before, 1.0)
+    ahead = ahead_of((p * (p.log() - (y + floor).log())).mean(), before, 1.0)
     expected = torch.autograd.grad(meta_loss(method, ahead, batch), list(layer.values()))
     assert len(gradients) == 1
     assert_close(gradients[0], flat(expected))
@@ -363,7 +364,7 @@ def test_metalabelnet_moves_its_label_layer_by_the_double_backward():
     with torch.no_grad():
         y = method.label_layer(features).softmax(1)
     p = logits_at(method.network, before, batch.images).softmax(1)
-    loss = (p * (p.log() - y.log())).mean() - (p * p.log()).mean()
+    loss = (p * (p.log() - (y + floor).log())).mean() - (p * p.log()).mean()
     gradient = flat(torch.autograd.grad(loss, list(before.values())))
     assert_close((flat(before.values()) - flat(method.network.parameters())) / LR, gradient)
     assert_close(method.context.store["soft_labels"][batch.index], y)

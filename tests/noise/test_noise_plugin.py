@@ -153,4 +153,4 @@ def test_no_torch_is_imported_to_know_the_noise_models():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(registry.names("noise"))), "False", "False"]
-    assert len(registry.names("noise")) == 18
+    assert len(registry.names("noise")) == 19

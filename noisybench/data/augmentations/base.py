@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from noisybench.data.augmentations.draws import Draws
-from noisybench.spec.values import Settings as AnySettings
+from noisybench.spec import values
 
 
 class Augmentation(ABC):
@@ -20,15 +20,14 @@ class Augmentation(ABC):
         Settings: its settings, with a default each; a subclass of :class:`noisybench.spec.values.Settings`.
     """
 
-    Settings: ClassVar[type[AnySettings]] = AnySettings
-    settings: Any  # a subclass annotates it with its own class
+    Settings: ClassVar[type[values.Settings]] = values.Settings
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, AnySettings)):
+        if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, values.Settings)):
             raise TypeError(f"{cls.__name__}.Settings must be a subclass of noisybench.spec.values.Settings")
 
-    def __init__(self, settings: AnySettings):
+    def __init__(self, settings: values.Settings):
         self.settings = settings
 
     @abstractmethod

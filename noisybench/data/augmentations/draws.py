@@ -9,7 +9,6 @@ from torch import Tensor
 
 from noisybench.core import rng
 
-Key = tuple[int, str, *tuple[int | str, ...]]
 KEPT_TABLES = 8  # views of one pass and of the pass that accompanies it
 
 
@@ -22,7 +21,7 @@ class DrawTables:
         device: where tables are used.
     """
 
-    def __init__(self, num_samples: int, key: Key, device: torch.device):
+    def __init__(self, num_samples: int, key: tuple[int, str, *tuple[int | str, ...]], device: torch.device):
         self.key = key
         self._num_samples, self._device = num_samples, device
         self._tables: dict[tuple[int, ...], Tensor] = {}

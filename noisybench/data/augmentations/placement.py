@@ -19,13 +19,12 @@ from noisybench.spec.values import Settings
 
 
 class Placement(Augmentation):
-    """Moves whole rows and whole columns.
+    """Moves whole rows and whole columns."""
 
-    Attributes:
-        reach: how many pixels beyond the image's edge a place may lie; it is black there.
-    """
-
-    reach: int = 0
+    @property
+    def reach(self) -> int:
+        """How many pixels beyond the image's edge a place may lie; it is black there."""
+        return 0
 
     @abstractmethod
     def places(self, rows: Tensor, columns: Tensor, size: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
@@ -51,9 +50,9 @@ class Crop(Placement):
     Settings = CropSettings
     settings: CropSettings
 
-    def __init__(self, settings: CropSettings):
-        super().__init__(settings)
-        self.reach = settings.padding
+    @property
+    def reach(self) -> int:
+        return self.settings.padding
 
     def places(self, rows: Tensor, columns: Tensor, size: tuple[int, int], draws: Draws) -> tuple[Tensor, Tensor]:
         offsets = (draws.uniforms(2) * (2 * self.reach + 1)).long() - self.reach

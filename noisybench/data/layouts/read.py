@@ -47,10 +47,11 @@ def _reason_against(listing: object, card: DatasetCard, report: Report) -> str |
     if missing:
         return f"its listing has no part {missing[0]!r}"
     for name, part in listing.parts.items():
-        if not len(part.names) == len(part.labels) == len(part.truth):
-            sizes = f"{len(part.names)} names, {len(part.labels)} labels and {len(part.truth)} true labels"
+        truth = part.labels if part.truth is None else part.truth
+        if not len(part.names) == len(part.labels) == len(truth):
+            sizes = f"{len(part.names)} names, {len(part.labels)} labels and {len(truth)} true labels"
             return f"its part {name!r} has {sizes}"
-        for what, labels, least in (("labels", part.labels, 0), ("true labels", part.truth, UNKNOWN)):
+        for what, labels, least in (("labels", part.labels, 0), ("true labels", truth, UNKNOWN)):
             wrong = np.flatnonzero((labels < least) | (labels >= len(card.classes)))
             if len(wrong):
                 return f"{len(wrong)} {what} of its part {name!r} are outside {least}..{len(card.classes) - 1}"

@@ -18,3 +18,4 @@ class MetaLabelNetSettings(Settings):
     label_lr: Positive = Field(default=1e-2, description="learning rate of the label layer's Adam")
     label_decay: NonNegative = Field(default=1e-4, description="weight decay of the label layer's Adam")
     entropy_weight: NonNegative = 1.0
+    label_floor: NonNegative = Field(default=1e-10, description="ε in log(y + ε)")
