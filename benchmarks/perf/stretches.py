@@ -17,7 +17,6 @@ from benchmarks.perf.steps import WARMUP
 from benchmarks.perf.subjects import Variant
 from benchmarks.perf.timing import wait_for
 from benchmarks.perf.together import Piece
-from noisybench.core.errors import UserError
 from noisybench.core.machine import keep_freed_memory
 from noisybench.parallel.connect import forget_another_precision
 from noisybench.train.evaluate import accuracies
@@ -152,8 +151,6 @@ class Training:
         wait_for(device)
         self._before = time.perf_counter() - started
         self._in_epoch = sum(problem.loader.num_batches(part) for part in self._passes)
-        if not self._in_epoch:
-            raise UserError(f"method {problem.config.method!r} picks none of the images: give more --images")
         self._endless = self._endless_steps()
 
     def warm_up(self) -> None:

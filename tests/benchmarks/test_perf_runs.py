@@ -149,7 +149,7 @@ def test_only_the_phases_asked_for_are_measured_and_evaluation_is_shortened():
 
 def test_a_method_that_picks_nothing_is_told(monkeypatch):
     monkeypatch.setattr(MSLG, "epoch_plan", lambda self, epoch: [])
-    with pytest.raises(UserError, match="method 'mslg' picks none of the images: give more --images"):
+    with pytest.raises(UserError, match="method 'mslg' failed at step 0: epoch_plan leaves no row to train on"):
         list(stretches(ASSIGNMENT))
 
 
