@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import email
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import noisybench
+from noisybench.spec.extension_kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +40,20 @@ def test_the_wheel_holds_types_cards_and_page_and_nothing_else(wheel):
     assert cards and cards <= names
     folders = {name.partition("/")[0] for name in names}
     assert folders == {"noisybench", f"noisybench-{noisybench.__version__}.dist-info"}
+
+
+def test_the_wheel_registers_what_every_kind_of_extension_has(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
+    registered = configparser.ConfigParser(delimiters=("=",))
+    registered.optionxform = str
+    registered.read_string(wheel.read(name).decode())
+    for kind in KINDS.values():
+        entries = dict(registered[kind.group])
+        assert entries, kind.group
+        # what is installed where the tests run is what the wheel says
+        installed = importlib.metadata.entry_points(group=kind.group)
+        own = {entry.name: entry.value for entry in installed if entry.value.startswith("noisybench.")}
+        assert own == entries
 
 
 def test_version_and_licence_are_said_once(wheel):
