@@ -152,7 +152,8 @@ def test_memory_is_kept_within_a_run_and_no_longer():
     assert int(inside) >= 60 and int(after) <= 4
 
 
-def test_a_run_leaves_the_allocator_as_it_was(tmp_path):
+def test_a_run_leaves_the_allocator_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_kept", False)  # whatever ran in this process before
     options = {"method": "ce", "limit_train": 100, "epochs": 1, "model": "noisybench_mlp"}
     noisybench.run(noisybench.RunConfig(**options, output=tmp_path / "run"))
     assert not machine.keeps_freed_memory()
@@ -168,6 +169,7 @@ def test_peak_memory_without_the_resource_module(monkeypatch):
 
 
 def test_another_system_keeps_nothing(monkeypatch):
+    monkeypatch.setattr(machine, "_kept", False)
     monkeypatch.setattr(machine.sys, "platform", "win32")
     monkeypatch.setattr(machine.ctypes, "CDLL", None)  # which takes no name of None there
     assert not machine.keep_freed_memory()
