@@ -116,6 +116,7 @@ def test_verify_lists_everything_that_is_wrong(cli, tmp_path, small_set):
     assert code == 2 and "noisy_label_kv.txt is missing" in out and "where to get it" in out
 
 
+@pytest.mark.slow
 def test_what_pillow_warns_of_is_said_once_and_by_us(tmp_path):
     """In a process of its own: pytest sets the filters of warnings aside."""
     for row in range(12):

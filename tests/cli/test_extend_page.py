@@ -40,6 +40,7 @@ def place(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_works(place):
     at = Place(place)
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -250,6 +250,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 def test_threads_do_not_add_up_the_memory_of_large_images():
     """64 million pixels are 244 MiB as RGB in Pillow's memory; eight at once would take 2 GiB and more."""

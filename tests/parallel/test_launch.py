@@ -96,6 +96,7 @@ def test_a_killed_process_ends_the_run_which_is_then_resumed(tmp_path):
     assert max(deviations(tmp_path / "whole", tmp_path / "broken").values()) < 1e-10
 
 
+@pytest.mark.slow
 def test_a_method_that_steps_by_itself_ends_the_run_with_a_line(tmp_path):
     command = ["run", "--method", "failing_methods:StepsByItself", *SHORT, "--output", tmp_path / "run"]
     found = noisybench(*command, "--processes", "2")
