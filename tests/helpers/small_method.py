@@ -77,3 +77,8 @@ def weights(network: nn.Module) -> Tensor:
 def gradient(network: nn.Module, loss: Tensor) -> Tensor:
     """The loss's gradient as one vector."""
     return torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, list(network.parameters()))])
+
+
+def log_p(method, batch) -> torch.Tensor:
+    """The network's log-probabilities of a batch (N×C), with their graph."""
+    return method.network(batch.images).log_softmax(1)

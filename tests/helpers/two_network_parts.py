@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from noisybench.data.loader import Batch
@@ -90,3 +91,26 @@ def make_batch(images, labels, *, epoch: int = 20, step: int = 0, index=None, **
 def weights_of(method) -> list[torch.Tensor]:
     """A copy of each network's weight matrix."""
     return [network[1].weight.detach().clone() for network in method.networks]
+
+
+def probabilities(weight, images):
+    return (images.flatten(1) @ weight.T).softmax(dim=1)
+
+
+def cross_entropies(weight, images, labels):
+    return -probabilities(weight, images)[torch.arange(len(labels)), labels].log()
+
+
+def gradient(weight, images, labels, chosen):
+    """dCE/dW of the mean over the chosen rows of a linear softmax classifier: mean of (p − e_y) xᵀ."""
+    wrong = probabilities(weight, images) - F.one_hot(labels, len(weight))
+    return (wrong[chosen].T @ images.flatten(1)[chosen]) / len(chosen)
+
+
+def stepped(before, after):
+    """The gradient that a plain SGD step of rate 1 took."""
+    return [old - new for old, new in zip(before, after, strict=True)]
+
+
+def smallest(values, count):
+    return sorted(sorted(range(len(values)), key=lambda row: float(values[row]))[:count])

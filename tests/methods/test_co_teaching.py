@@ -1,4 +1,4 @@
-"""Co-teaching, co-teaching+ and JoCoR: single steps against losses and gradients worked out independently."""
+"""Co-teaching, and what all small-loss selection shares: single steps against gradients worked out independently."""
 
 from __future__ import annotations
 
@@ -7,38 +7,23 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from two_network_parts import make_batch, make_data, make_method, weights_of
+from two_network_parts import (
+    cross_entropies,
+    gradient,
+    make_batch,
+    make_data,
+    make_method,
+    probabilities,
+    smallest,
+    stepped,
+    weights_of,
+)
 
 from noisybench.core.errors import UserError
 from noisybench.methods.co_teaching import CoTeaching
-from noisybench.methods.co_teaching_plus import CoTeachingPlus
-from noisybench.methods.jocor import JoCoR, joint_losses
 from noisybench.spec.values import OptimizerConfig
 
 ADAM = OptimizerConfig(name="adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
-
-
-def probabilities(weight, images):
-    return (images.flatten(1) @ weight.T).softmax(dim=1)
-
-
-def cross_entropies(weight, images, labels):
-    return -probabilities(weight, images)[torch.arange(len(labels)), labels].log()
-
-
-def gradient(weight, images, labels, chosen):
-    """dCE/dW of the mean over the chosen rows of a linear softmax classifier: mean of (p − e_y) xᵀ."""
-    wrong = probabilities(weight, images) - F.one_hot(labels, len(weight))
-    return (wrong[chosen].T @ images.flatten(1)[chosen]) / len(chosen)
-
-
-def stepped(before, after):
-    """The gradient that a plain SGD step of rate 1 took."""
-    return [old - new for old, new in zip(before, after, strict=True)]
-
-
-def smallest(values, count):
-    return sorted(sorted(range(len(values)), key=lambda row: float(values[row]))[:count])
 
 
 def test_each_network_learns_from_the_others_choice_alone():
@@ -119,87 +104,3 @@ def test_the_ensemble_head_is_the_mean_probability():
     torch.testing.assert_close(method.predict(images, "network2"), each[1])
     torch.testing.assert_close(method.predict(images, "ensemble"), (each[0] + each[1]) / 2)
     assert method.heads[0] == "ensemble"
-
-
-# Co-teaching+ ---------------------------------------------------------------------------------------------------------
-
-
-def disagreed(before, images):
-    first, second = (probabilities(weight, images).argmax(1) for weight in before)
-    return [row for row in range(len(images)) if first[row] != second[row]]
-
-
-def test_co_teaching_plus_exchanges_among_disagreed_samples_index_0_included():
-    images, labels = make_data(12)
-    method = make_method(CoTeachingPlus, images, labels, rate=0.5, init_epochs=0)
-    before = weights_of(method)
-    # Put a disagreed sample that both networks find easiest into row 0, where the released code would lose it.
-    candidates = disagreed(before, images)
-    total = sum(cross_entropies(weight, images, labels) for weight in before)
-    easiest = min(candidates, key=lambda row: float(total[row]))
-    order = torch.tensor([easiest] + [row for row in range(12) if row != easiest])
-    images, labels = images[order], labels[order]
-    candidates = disagreed(before, images)
-    assert 0 in candidates and 2 <= len(candidates) < 12
-    kept = len(candidates) // 2
-    losses = [cross_entropies(weight, images, labels) for weight in before]
-    choices = [[candidates[place] for place in smallest(each[candidates], kept)] for each in losses]
-    assert 0 in choices[0] + choices[1]
-    output = method.training_step(make_batch(images, labels))
-    first, second = stepped(before, weights_of(method))
-    torch.testing.assert_close(first, gradient(before[0], images, labels, choices[1]))
-    torch.testing.assert_close(second, gradient(before[1], images, labels, choices[0]))
-    assert float(output.logs["disagreement"]) == pytest.approx(len(candidates) / 12)
-
-
-def test_co_teaching_plus_is_co_teaching_at_first():
-    images, labels = make_data(12)
-    plain = make_method(CoTeaching, images, labels, rate=0.5)
-    plus = make_method(CoTeachingPlus, images, labels, rate=0.5, init_epochs=21)
-    for method in (plain, plus):
-        method.training_step(make_batch(images, labels, epoch=20))
-    for expected, found in zip(weights_of(plain), weights_of(plus), strict=True):
-        assert torch.equal(expected, found)
-
-
-@pytest.mark.parametrize(("step", "trains"), [(4, True), (5, False)])
-def test_co_teaching_plus_without_disagreement(step, trains):
-    images, labels = make_data(12)
-    method = make_method(CoTeachingPlus, images, labels, rate=0.5, init_epochs=0, agreement_steps=5)
-    method.networks[1].load_state_dict(method.networks[0].state_dict())
-    before = weights_of(method)
-    method.training_step(make_batch(images, labels, step=step))
-    everybody = gradient(before[0], images, labels, list(range(12)))
-    for found in stepped(before, weights_of(method)):
-        torch.testing.assert_close(found, everybody if trains else torch.zeros_like(everybody))
-
-
-# JoCoR ----------------------------------------------------------------------------------------------------------------
-
-
-def test_jocors_loss_against_the_written_out_formula():
-    drawn = torch.Generator().manual_seed(3)
-    logits1, logits2 = torch.randn(2, 5, 4, generator=drawn, dtype=torch.float64)
-    labels = torch.tensor([0, 3, 1, 2, 0])
-    expected = []
-    for row1, row2, label in zip(logits1.tolist(), logits2.tolist(), labels.tolist(), strict=True):
-        p1 = [math.exp(o) / sum(map(math.exp, row1)) for o in row1]
-        p2 = [math.exp(o) / sum(map(math.exp, row2)) for o in row2]
-        fit = -math.log(p1[label]) - math.log(p2[label])
-        there = sum(a * math.log(a / b) for a, b in zip(p1, p2, strict=True))
-        back = sum(b * math.log(b / a) for a, b in zip(p1, p2, strict=True))
-        expected.append(0.35 * fit + 0.65 * (there + back))
-    assert joint_losses(logits1, logits2, labels, 0.65).tolist() == pytest.approx(expected, rel=1e-12)
-
-
-def test_jocor_trains_both_networks_on_one_choice_with_one_optimizer():
-    images, labels = make_data(12)
-    method = make_method(JoCoR, images, labels, rate=0.5, co_lambda=0.3)
-    assert len(method.optimizers) == 1
-    before = [weight.requires_grad_() for weight in weights_of(method)]
-    logits = [images.flatten(1) @ weight.T for weight in before]
-    losses = joint_losses(*logits, labels, 0.3)
-    expected = torch.autograd.grad(losses[smallest(losses.detach(), 6)].mean(), before)
-    method.training_step(make_batch(images, labels))
-    for wanted, found in zip(expected, stepped(before, weights_of(method)), strict=True):
-        torch.testing.assert_close(found.detach(), wanted)
