@@ -10,7 +10,7 @@ from rich.table import Table
 
 from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
-from noisybench.core.file_names import shown_name
+from noisybench.core.file_names import shown_file
 from noisybench.core.files import replace_file
 from noisybench.data.cifar_archives import find_batches
 from noisybench.data.contact_sheet import contact_sheet
@@ -34,13 +34,13 @@ def verify(name: str, data_path: Path | None) -> bool:
         sizes = _verify_table(card, data_path, report)
     else:
         sizes = _verify_files(card, data_path, report)
-    say(f"{shown_name(card.name)}: {card.title}")
+    say(f"{shown_file(card.name)}: {card.title}")
     for part, size in sizes.items():
         say(f"  {part}: {size:,} images")
     for reason, files in report.left_out.items():
         say(f"  left out, {reason}: {len(files):,}")
         for file in files[:SHOWN]:
-            say(f"    {shown_name(file)}")
+            say(f"    {shown_file(file)}")
         if len(files) > SHOWN:
             say(f"    and {len(files) - SHOWN:,} more")
     for note in report.notes:
@@ -105,7 +105,7 @@ def info(name: str, data_path: Path | None, output: Path | None) -> None:
     """
     card = registry.dataset_card(name)
     dataset = open_dataset(card, data_path=data_path, image_size=None)
-    table = Table(title=literal(f"{shown_name(card.name)}: images by label as shipped", "table.title"))
+    table = Table(title=literal(f"{shown_file(card.name)}: images by label as shipped", "table.title"))
     table.add_column("id", justify="right")
     table.add_column("class")
     counts = [np.bincount(part.labels, minlength=dataset.num_classes) for part in dataset.parts.values()]

@@ -36,7 +36,7 @@ def _unescaped(part: str) -> bytes:
     return b"\\" if part == "\\\\" else bytes([int(part[2:], 16)])
 
 
-def shown_name(name: str | bytes) -> str:
+def shown_file(name: str | bytes) -> str:
     """A file name for a message: one line, no control or direction marks, and told from a name that looks like it.
 
     A name that is not in Unicode's composed form (NFC) is shown in ASCII: ``cafe\\u0301`` beside ``café``.
@@ -44,10 +44,10 @@ def shown_name(name: str | bytes) -> str:
     text = written_name(name)
     if not unicodedata.is_normalized("NFC", text):
         return text.encode("ascii", "backslashreplace").decode("ascii")
-    return printable(text)
+    return escaped(text)
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """The text with an escape for every character that would not be seen, or would upset a terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from noisybench.core.file_names import shown_name
+from noisybench.core.file_names import shown_file
 from noisybench.data.contents import Contents
 from noisybench.data.listing import Listing, Part, Report
 
@@ -49,7 +49,7 @@ def _choose(listing: Listing, copies: list[tuple[str, int]], gone: dict[str, dic
     train, test = listing.parts["train"], listing.parts.get("test")
     checked = [row for row in of_train if train.truth[row] >= 0]
     if len(checked) > 1:
-        first, second = (shown_name(train.names[row]) for row in checked[:2])
+        first, second = (shown_file(train.names[row]) for row in checked[:2])
         report.problems.append(f"{first} and {second} are the same picture and both checked: leave one of them out")
     if checked:
         gone["train"] |= {row: OF_CHECKED for row in of_train if row not in checked}

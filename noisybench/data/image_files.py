@@ -12,7 +12,7 @@ import numpy as np
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError
-from noisybench.core.file_names import shown_name
+from noisybench.core.file_names import shown_file
 from noisybench.core.shares import stratified_draw
 from noisybench.data.contents import Contents, look
 from noisybench.data.decode import RULES, Preprocess
@@ -66,7 +66,7 @@ class OpenListing(Listing):
             name: look(self.root, part.names, preprocess.refused, fresh=fresh) for name, part in self.parts.items()
         }
         return {
-            name: [f"{shown_name(self.parts[name].names[row])} {reason}" for row, reason in found.broken.items()]
+            name: [f"{shown_file(self.parts[name].names[row])} {reason}" for row, reason in found.broken.items()]
             for name, found in self.contents.items()
         }
 

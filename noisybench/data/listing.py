@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.file_names import shown_name, written_name
+from noisybench.core.file_names import shown_file, written_name
 from noisybench.data.promises import broken_promises, promised_entries
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.class_labels import UNKNOWN
@@ -113,13 +113,13 @@ class Listing:
             missing = [file for file in part.names if not os.path.isfile(self.root / file)]
             if missing:
                 report.problems.append(
-                    f"{len(missing)} of {len(part.names)} {name} images are missing, the first {shown_name(missing[0])}"
+                    f"{len(missing)} of {len(part.names)} {name} images are missing, the first {shown_file(missing[0])}"
                 )
             twice = [file for file in part.names if seen.setdefault(file, name) != name]
             if twice:
                 report.problems.append(
                     f"{len(twice)} images of the {name} part are in the {seen[twice[0]]} part too, the first "
-                    f"{shown_name(twice[0])}"
+                    f"{shown_file(twice[0])}"
                 )
             again = len(part.names) - len(set(part.names))
             if again:
@@ -149,7 +149,7 @@ def inside(names: Sequence[str], where: str, report: Report) -> list[str]:
     out = [name for name in plain if posixpath.isabs(name) or name.startswith("../")]
     if out:
         report.problems.append(
-            f"{where}: {len(out)} of {len(plain)} names lead out of the folder, the first {shown_name(out[0])}"
+            f"{where}: {len(out)} of {len(plain)} names lead out of the folder, the first {shown_file(out[0])}"
         )
     return plain
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.file_names import printable
+from noisybench.core.file_names import escaped
 from noisybench.core.files import file_sha256
 from noisybench.data.cache import cache_folder, write_cached
 
@@ -96,7 +96,7 @@ def _schema(file: Path, columns: Sequence[str], where: str) -> pa.Schema:
         raise UserError(f"{file}: not a readable Parquet file: {one_line(error)[:200]}") from error
     for column in columns:
         if column not in schema.names:
-            raise UserError(f"{where}: no column {column!r}; found {printable(', '.join(schema.names))}")
+            raise UserError(f"{where}: no column {column!r}; found {escaped(', '.join(schema.names))}")
     return pa.schema([schema.field(column) for column in columns], schema.metadata)
 
 

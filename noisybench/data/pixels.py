@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from noisybench.core.errors import UserError
-from noisybench.core.file_names import shown_name, written_name
+from noisybench.core.file_names import shown_file, written_name
 from noisybench.data.decode import Preprocess
 
 CHUNK = 256  # images decoded at a time where a whole set is
@@ -126,7 +126,7 @@ class ImageFiles:
         return [os.fsdecode(os.path.join(self._root, name)) for name in self.files[rows].tolist()]
 
     def describe(self, row: int) -> str:
-        return shown_name(self.files[row])
+        return shown_file(self.files[row])
 
 
 class HubColumn:

@@ -42,7 +42,7 @@ def margin_diminishing(number: int) -> Callable[[NoiseRequest], tuple[np.ndarray
                 f"{request.file}: only {possible} of {len(labels)} images can flip (label is the model's first choice, "
                 f"margin below 1), noise rate {request.rate:g} needs {count}"
             )
-        chosen = sample_exactly(scaled(tau, count), rng.generator(request.seed, "noise", "margin-diminishing"))
+        chosen = sample_exactly(scaled_to_sum(tau, count), rng.generator(request.seed, "noise", "margin-diminishing"))
         noisy = labels.copy()
         noisy[chosen] = second[chosen]
         return noisy, (
@@ -67,7 +67,7 @@ def _kind(number: int) -> NoiseKind:
 PMD_1, PMD_2, PMD_3 = map(_kind, FLIP_PROBABILITIES)
 
 
-def scaled(shares: np.ndarray, total: int) -> np.ndarray:
+def scaled_to_sum(shares: np.ndarray, total: int) -> np.ndarray:
     """min(1, c·shares) (float64) with c such that the sum is ``total``.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.file_names import composed, shown_name, spellings
+from noisybench.core.file_names import composed, shown_file, spellings
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.class_labels import UNKNOWN, class_ids, expected_labels
 from noisybench.spec.csv_tables import read_rows
@@ -88,13 +88,13 @@ class CheckedLabels:
         if len(outside):
             what = "is not in the train part" if self.by == "path" else f"is outside 0..{num_rows - 1}"
             raise UserError(
-                f"--clean-labels {self.file}: line {outside[0] + 2}: '{shown_name(self.keys[outside[0]])}' {what} "
+                f"--clean-labels {self.file}: line {outside[0] + 2}: '{shown_file(self.keys[outside[0]])}' {what} "
                 f"({len(outside)} such lines)"
             )
         unique, counts = np.unique(rows, return_counts=True)
         if (counts > 1).any():
             twice = self.keys[int(np.flatnonzero(rows == unique[counts > 1][0])[0])]
-            raise UserError(f"--clean-labels {self.file}: '{shown_name(twice)}' is named {counts.max()} times")
+            raise UserError(f"--clean-labels {self.file}: '{shown_file(twice)}' is named {counts.max()} times")
         truth = np.full(num_rows, UNKNOWN, dtype=np.int64)
         truth[rows] = self.ids(card)
         return truth
@@ -125,7 +125,7 @@ def _is_index(text: str) -> bool:
     return text.isdecimal() and len(text) < 16  # more digits are no row of anything, and overflow int64
 
 
-def content_hash(file: Path) -> str:
+def file_hash(file: Path) -> str:
     """sha256 of the file: it is part of what a run is."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()

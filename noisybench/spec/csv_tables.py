@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.file_names import printable
+from noisybench.core.file_names import escaped
 
 
 def read_rows(file: Path, source: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -23,7 +23,7 @@ def read_rows(file: Path, source: str) -> tuple[list[str], list[dict[str, str]]]
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, restval="", skipinitialspace=True)
-            columns = [printable((name or "").strip()) for name in reader.fieldnames or []]
+            columns = [escaped((name or "").strip()) for name in reader.fieldnames or []]
             reader.fieldnames = columns
             rows = []
             for row in reader:

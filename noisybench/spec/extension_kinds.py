@@ -49,7 +49,7 @@ class Kind:
         if self.base is None:
             fits = callable(found) and _takes(found, len(self.takes), self.keywords)
         else:
-            base = resolve(self.base)
+            base = imported(self.base)
             fits = isinstance(found, type) and issubclass(found, base) if self.subclass else isinstance(found, base)
         if fits and inspect.isabstract(found):
             return f"is {target}, which lacks {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}"
@@ -110,7 +110,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def resolve(target: str) -> Any:
+def imported(target: str) -> Any:
     """What ``module:attribute`` names; the module itself without an attribute."""
     module, _, attribute = target.partition(":")
     found = importlib.import_module(module)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from noisybench.core.errors import UserError, one_line, unknown_name
 from noisybench.core.names import file_name_fault, shown_name
-from noisybench.spec.extension_kinds import KINDS, Kind, resolve
+from noisybench.spec.extension_kinds import KINDS, Kind, imported
 
 OWN_PACKAGE = "noisybench"
 
@@ -46,7 +46,7 @@ class Unusable(UserError):
 
 
 @dataclass(frozen=True)
-class Found:
+class Registered:
     """What is registered in one group.
 
     Attributes:
@@ -98,8 +98,8 @@ def load(kind: str, name: str) -> Any:
 @functools.cache
 def _load(kind: str, name: str) -> Any:
     entry, check_name = entries(kind)[name], KINDS[kind].check_name
-    if check_name is not None and not is_own(entry):
-        reason = resolve(check_name)(name)
+    if check_name is not None and not is_built_in(entry):
+        reason = imported(check_name)(name)
         if reason is not None:
             raise Unusable(f"{kind} {name!r} {reason}", reason)
     return import_target(kind, name, entry.value)
@@ -112,7 +112,7 @@ def import_target(kind: str, name: str, target: str) -> Any:
         UserError: it cannot be imported, or is something else.
     """
     try:
-        found = resolve(target)
+        found = imported(target)
     except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
         reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)[:300]}"
         raise Unusable(f"{kind} {name!r} {reason}", reason) from error
@@ -129,7 +129,7 @@ def broken(kind: str) -> list[Broken]:
     """
     wrong = disabled(kind)
     for name, entry in entries(kind).items():
-        if not is_own(entry):
+        if not is_built_in(entry):
             try:
                 load(kind, name)
             except UserError as error:
@@ -172,7 +172,7 @@ def own_parameters(function: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def found_of(kind: Kind) -> Found:
+def found_of(kind: Kind) -> Registered:
     """What is registered of a kind, by the metadata of the installed packages alone."""
     usable: dict[str, importlib.metadata.EntryPoint] = {}
     disabled: dict[str, list[Broken]] = {}
@@ -182,7 +182,7 @@ def found_of(kind: Kind) -> Found:
         # An editable install beside a wheel of the same package registers one thing twice.
         by_name.setdefault(entry.name, {}).setdefault(entry.value, entry)
     for name, several in by_name.items():
-        own = [entry for entry in several.values() if is_own(entry)]
+        own = [entry for entry in several.values() if is_built_in(entry)]
         fault = file_name_fault(name)  # it becomes part of commands, configurations and file names
         if fault is not None:
             reason = f"the name {shown_name(name)} cannot be used: it {fault}"
@@ -203,7 +203,7 @@ def found_of(kind: Kind) -> Found:
                 "rename one of them or uninstall its package"
             )
             disabled[name] = [Broken(name, package_of(entry), reason) for entry in several.values()]
-    return Found(usable, disabled, unreadable)
+    return Registered(usable, disabled, unreadable)
 
 
 def entries_of(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Broken]]:
@@ -227,7 +227,7 @@ def entries_of(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Br
     return [entry for several in found.values() for entry in several], unreadable
 
 
-def is_own(entry: importlib.metadata.EntryPoint) -> bool:
+def is_built_in(entry: importlib.metadata.EntryPoint) -> bool:
     """Whether noisybench itself registers it."""
     return package_of(entry) == OWN_PACKAGE
 

@@ -211,7 +211,7 @@ def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
     """A fifth of the checked images is clean validation, the rest the meta set; and the file's hash."""
     checked = len(checked_labels.read_checked(file))
     clean_val = checked // 5
-    found = checked_labels.content_hash(file)
+    found = checked_labels.file_hash(file)
     if expected not in (None, found):
         raise UserError(f"--clean-labels {file}: not the file this configuration was made with (its hash differs)")
     return {

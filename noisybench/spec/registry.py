@@ -86,7 +86,7 @@ def _broken_settings() -> list[Broken]:
     method_settings = importlib.import_module("noisybench.spec.method_settings").method_settings
     wrong = []
     for name, entry in method_entry_points().items():
-        if not extensions.is_own(entry):
+        if not extensions.is_built_in(entry):
             try:
                 method_settings(name)
             except Unusable:  # the method itself, which is named as such
@@ -102,7 +102,9 @@ def usable_names(kind: str) -> list[str]:
     noisybench's own are taken to be whole; those of other packages are imported.
     """
     refused = {one.name for one in broken(kind)}
-    return [name for name in names(kind) if extensions.is_own(extensions.entries(kind)[name]) or name not in refused]
+    return [
+        name for name in names(kind) if extensions.is_built_in(extensions.entries(kind)[name]) or name not in refused
+    ]
 
 
 def forget() -> None:

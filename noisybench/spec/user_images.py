@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisybench.core.errors import UserError, one_line
-from noisybench.core.file_names import composed, printable, written_name
+from noisybench.core.file_names import composed, escaped, written_name
 from noisybench.spec.cards import DatasetCard, SplitSizes
 from noisybench.spec.csv_tables import read_rows
 
-KINDS = ("imagefolder", "csv")
+OWN_KINDS = ("imagefolder", "csv")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 TEST_SHARE = 0.2  # of images that come without a test part
 PART_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -22,7 +22,7 @@ NO_LABELS = {"nan", "<na>", "n/a", "#n/a", "null"}  # how tables write that ther
 
 def is_own(dataset: str) -> bool:
     """Whether a dataset's name is ``imagefolder:PATH`` or ``csv:FILE``."""
-    return dataset.partition(":")[0] in KINDS and ":" in dataset
+    return dataset.partition(":")[0] in OWN_KINDS and ":" in dataset
 
 
 def own_path(dataset: str) -> Path:
@@ -168,7 +168,7 @@ def _class_folders(root: Path, below: str) -> dict[str, str]:
 
 def class_title(name: str) -> str:
     """The name of a class as it is compared and written: composed, printable, without spaces around it."""
-    return printable(composed(name.strip()))
+    return escaped(composed(name.strip()))
 
 
 def entries(folder: Path) -> list[os.DirEntry]:

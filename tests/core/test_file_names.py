@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from noisybench.core.file_names import composed, read_name, shown_name, spellings, written_name
+from noisybench.core.file_names import composed, read_name, shown_file, spellings, written_name
 
 WRITTEN = {
     b"plain.jpg": "plain.jpg",
@@ -36,9 +36,9 @@ def test_no_two_names_are_written_alike():
 
 
 def test_names_are_shown_on_one_line_and_told_apart():
-    assert shown_name("a\nb\x1b[31m\u202ec.jpg") == "a\\nb\\x1b[31m\\u202ec.jpg"
-    assert shown_name(b"caf\xe9") == "caf\\xe9"
-    assert shown_name("café") == "café" and shown_name("cafe\u0301") == "cafe\\u0301"
+    assert shown_file("a\nb\x1b[31m\u202ec.jpg") == "a\\nb\\x1b[31m\\u202ec.jpg"
+    assert shown_file(b"caf\xe9") == "caf\\xe9"
+    assert shown_file("café") == "café" and shown_file("cafe\u0301") == "cafe\\u0301"
 
 
 def test_forms_of_a_name():

@@ -11,7 +11,7 @@ from noisybench.noise import NoiseRequest, make_noise
 from noisybench.noise.by_class import next_in_superclass
 from noisybench.noise.feature_dependent import flip_by_predictions
 from noisybench.noise.instance_dependent import draw, instance_transitions
-from noisybench.noise.margin_diminishing import FLIP_PROBABILITIES, sample_exactly, scaled
+from noisybench.noise.margin_diminishing import FLIP_PROBABILITIES, sample_exactly, scaled_to_sum
 from noisybench.spec import registry
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.identity import run_id_of
@@ -216,9 +216,10 @@ def test_margin_diminishing_says_what_it_can_reach(labels, predictions):
 
 def test_scaled_probabilities_sum_to_the_count():
     tau = np.array([0.0, 0.1, 0.2, 0.4, 0.9])
-    assert scaled(tau, 1) == pytest.approx(tau / 1.6)
-    assert scaled(tau, 2) == pytest.approx([0.0, 1 / 7, 2 / 7, 4 / 7, 1.0])  # 0.9·2/1.6 > 1; then 1 is left for 0.7
-    assert scaled(tau, 4).tolist() == [0.0, 1.0, 1.0, 1.0, 1.0]
+    assert scaled_to_sum(tau, 1) == pytest.approx(tau / 1.6)
+    # 0.9·2/1.6 > 1; then 1 is left for 0.7
+    assert scaled_to_sum(tau, 2) == pytest.approx([0.0, 1 / 7, 2 / 7, 4 / 7, 1.0])
+    assert scaled_to_sum(tau, 4).tolist() == [0.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_exact_sampling_keeps_size_and_probabilities():

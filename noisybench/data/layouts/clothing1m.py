@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core import rng
-from noisybench.core.file_names import shown_name
+from noisybench.core.file_names import shown_file
 from noisybench.data.listing import UNKNOWN, Listing, Part, Report, inside, list_file, parse_labels
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
@@ -77,7 +77,7 @@ def _labels(root: Path, card: DatasetCard, name: str, report: Report) -> dict[st
         found[key] = label
     if changed:
         report.notes.append(
-            f"{name}: {len(changed)} images have two labels, the first {shown_name(changed[0])}; the later one is taken"
+            f"{name}: {len(changed)} images have two labels, the first {shown_file(changed[0])}; the later one is taken"
         )
     return found
 
@@ -87,7 +87,7 @@ def _look_up(keys: list[str], labels: dict[str, int], list_name: str, label_name
     if without:
         report.problems.append(
             f"{list_name}: {len(without)} of {len(keys)} keys have no label in the {label_name}, the first "
-            f"{shown_name(without[0])}"
+            f"{shown_file(without[0])}"
         )
         return None
     return np.array([labels[key] for key in keys], dtype=np.int64)

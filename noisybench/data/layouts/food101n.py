@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core.errors import one_line
-from noisybench.core.file_names import shown_name
+from noisybench.core.file_names import shown_file
 from noisybench.data.listing import UNKNOWN, Listing, Part, Report, inside, list_file
 from noisybench.data.promises import promised_entries
 from noisybench.spec.cards import DatasetCard
@@ -38,7 +38,7 @@ def read_food101n(card: DatasetCard, root: Path, checked: CheckedLabels | None, 
         if foreign:
             line = (
                 f"meta/verified_{name}.tsv: {len(foreign)} of {len(flags)} images are not in imagelist.tsv, "
-                f"the first {shown_name(foreign[0])}"
+                f"the first {shown_file(foreign[0])}"
             )
             if len(foreign) > max(1, MOST_FOREIGN * len(flags)):
                 report.problems.append(line)
@@ -82,7 +82,7 @@ def _labels(keys: list[str], card: DatasetCard, name: str, report: Report) -> np
     if len(strange):
         report.problems.append(
             f"{name}: {len(strange)} of {len(keys)} images are in a folder that is no class, the first "
-            f"{shown_name(keys[strange[0]])}"
+            f"{shown_file(keys[strange[0]])}"
         )
     return labels
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisybench.core.file_names import shown_name, spellings
+from noisybench.core.file_names import shown_file, spellings
 from noisybench.data.listing import Listing, Part, Report
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.checked_labels import CheckedLabels
@@ -46,7 +46,7 @@ def read_csv(card: DatasetCard, file: Path, checked: CheckedLabels | None, repor
             continue
         if (other.label, other.split) != (row.label, row.split):
             report.problems.append(
-                f"{shown_name(path)} is listed twice: as {other.label!r} ({other.split}) in line {other.line} and as "
+                f"{shown_file(path)} is listed twice: as {other.label!r} ({other.split}) in line {other.line} and as "
                 f"{row.label!r} ({row.split}) in line {row.line}"
             )
         else:
@@ -85,7 +85,7 @@ def _class_folders(card: DatasetCard, root: Path, folders: dict[str, str], repor
     names, labels = [], []
     strange = [folder for title, folder in folders.items() if title not in card.classes]
     if strange:
-        report.problems.append(f"{shown_name(strange[0])} is no class of the train part ({len(strange)} such folders)")
+        report.problems.append(f"{shown_file(strange[0])} is no class of the train part ({len(strange)} such folders)")
     for number, title in enumerate(card.classes):
         found = image_names(root, folders[title], report) if title in folders else []
         names += found
