@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -22,8 +22,11 @@ class Strict(BaseModel, extra="forbid", frozen=True):
     """
 
 
-class Settings(BaseModel, extra="forbid", frozen=True):
+class Settings(BaseModel):
     """A method's own settings. Subclass it; unknown names are refused."""
+
+    # Not frozen by the class's own line: type checkers would ask every subclass to repeat it.
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
 
 class OptimizerConfig(Strict, frozen=True):
