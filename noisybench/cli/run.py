@@ -24,6 +24,10 @@ def run(
     noise_rate: Annotated[float | None, typer.Option(help="In [0, 1). [default: 0.4]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of noise, split, weights and order. [default: 0]")] = None,
     model: Annotated[str | None, typer.Option(help="Any timm name. [default: the dataset's]")] = None,
+    frozen: Annotated[
+        bool | None, typer.Option("--frozen", help="Fix the model; train a head on its features, computed once.")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Of a frozen run: linear or mlp:WIDTH,…. [default: linear]")] = None,
     pretrained: Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights.")] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: the recipe's]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step. [default: the recipe's]")] = None,

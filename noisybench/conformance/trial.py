@@ -32,8 +32,10 @@ from noisybench.spec.layers import resolve_dict
 from noisybench.spec.metrics import ON_TEST
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import load_checkpoint, save_checkpoint
+from noisybench.train.extract import with_features
 from noisybench.train.outputs import BadOutput
 from noisybench.train.prepare import prepare_dataset
+from noisybench.train.progress import Progress
 from noisybench.train.session import Session, Step
 
 CPU = torch.device("cpu")  # where the same operations give the same bits
@@ -63,7 +65,8 @@ class Trial:
         size = self.config.image_size or card.image_size
         card = card.model_copy(update={"classes": card.classes[: setup.num_classes], "image_size": size})
         train, test = (Images(ResidentPixels(pixels), labels) for pixels, labels in synthetic_images(card))
-        self.data = prepare_dataset(self.config, Dataset(card, train, test))
+        prepared = prepare_dataset(self.config, Dataset(card, train, test))
+        self.data = with_features(self.config, prepared, CPU, Progress())
         self.dtype = getattr(torch, self.config.precision)
         with self.blamed("building it"), untouched("building it", torch_too=True):
             self.session = Session(self.config, self.data, Place(SealedWorld(), CPU, self.dtype))

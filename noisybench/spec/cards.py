@@ -61,7 +61,7 @@ class MethodCard(Card):
     recipes: dict[str, dict[str, Any]] = Field(
         default={},
         description="configuration by dataset name; 'default' serves every dataset without one; DATASET:PROTOCOL and "
-        "DATASET:TRACK (settings only) are laid over it",
+        "DATASET:TRACK (settings only) are laid over it, default:frozen and DATASET:frozen over a frozen run's",
     )
     recipe_sources: dict[str, str] = Field(default={}, description="where the values of a recipe come from")
     blind: dict[str, Any] = Field(default={}, description="configuration of the blind ruleset: one for all noise")
@@ -147,6 +147,7 @@ class DatasetCard(Card):
         "the sha256 of the train labels in the order they were made for",
     )
     defaults: dict[str, Any] = Field(default={}, description="configuration for this dataset, below any recipe")
+    frozen: dict[str, Any] = Field(default={}, description="configuration of frozen runs, above the recipes")
     tracks: dict[ShortTrack, dict[str, Any]] = Field(
         default={}, description="configuration of a short track, above the recipes: one for all methods"
     )
@@ -172,8 +173,8 @@ class DatasetCard(Card):
             raise ValueError("mean and std need one value for each channel")
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError("resize must not be smaller than image_size")
-        if any("settings" in table for table in self.tracks.values()):
-            raise ValueError("tracks hold no method's settings: they belong on its card, in a recipe DATASET:TRACK")
+        if any("settings" in table for table in [*self.tracks.values(), self.frozen]):
+            raise ValueError("tracks and frozen hold no method's settings: they belong on its card, in a recipe DATASET:TRACK")
         if self.tracks and not {"epochs", "batch_size"} <= self.defaults.keys():
             raise ValueError("tracks need defaults with epochs and batch_size, which phases are scaled from")
         return self

@@ -15,7 +15,15 @@ from pydantic import Field, field_validator
 from noisybench.core.errors import unknown_name
 from noisybench.spec.identity import run_id_of, science
 from noisybench.spec.track import STANDARD, TRACKS, Track
-from noisybench.spec.values import AugmentConfig, Fraction, NonNegative, OptimizerConfig, ScheduleConfig, Strict
+from noisybench.spec.values import (
+    AugmentConfig,
+    FeaturesConfig,
+    Fraction,
+    NonNegative,
+    OptimizerConfig,
+    ScheduleConfig,
+    Strict,
+)
 
 
 class RunConfig(Strict, frozen=True):
@@ -55,6 +63,11 @@ class RunConfig(Strict, frozen=True):
 
     model: str = "noisybench_cnn8"
     pretrained: bool = False
+    frozen: bool = Field(
+        default=False, description="the model is fixed and its features are computed once; a head is trained on them"
+    )
+    head: str = Field(default="linear", description="of a frozen run: linear, or mlp:WIDTH,… (hidden layers)")
+    features: FeaturesConfig = FeaturesConfig()
     image_size: int | None = Field(default=None, ge=4, description="side in pixels; the dataset's own if not given")
     precision: Literal["float32", "float64"] = "float32"
     mixed_precision: Literal["no", "bf16"] = Field(

@@ -32,6 +32,9 @@ LATER_FIELDS: dict[str, Any] = {
     "channels_last": False,
     "track": STANDARD,
     "schedule": {"warmup": 0, "settings": {}},
+    "frozen": False,
+    "head": "linear",
+    "features": {"input_size": None, "views": 0, "standardise": True, "precision": "float32", "dtype": "float16"},
     # Since each augmentation draws under its own key, a run with any augmentation has draws = 2, and so another id
     # than the same run had before; one without any keeps its id.
     "augment": {"extra": {}, "draws": None},

@@ -3,7 +3,8 @@
 Layers, later ones win: the defaults of :class:`RunConfig` < the dataset card's sizes and defaults < the method card's
 recipe for that dataset (else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < the method card's
 blind settings under that ruleset < on a short track the dataset card's table of it, then the method card's recipe
-``DATASET:TRACK`` if there is one < the sizes that a ``clean_labels`` file gives < what is set in the configuration (on
+``DATASET:TRACK`` if there is one < of a frozen run :data:`noisybench.spec.frozen.TABLE` with the dataset card's table
+``frozen``, then the method card's recipes ``default:frozen`` and ``DATASET:frozen`` < the sizes that a ``clean_labels`` file gives < what is set in the configuration (on
 the command line: a ``--config`` file, then options). Python and the command line give the same run.
 """
 
@@ -18,10 +19,11 @@ from pydantic import BaseModel, ValidationError
 from noisybench.core.errors import UserError
 from noisybench.core.files import file_sha256
 from noisybench.core.nested import merge
-from noisybench.spec import checked_labels, registry
+from noisybench.spec import checked_labels, frozen, registry
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.config import ResolvedConfig, RunConfig
 from noisybench.spec.extension_settings import augmentation_settings, schedule_settings
+from noisybench.spec.frozen import FROZEN
 from noisybench.spec.invalid import as_user_error
 from noisybench.spec.method_settings import method_settings
 from noisybench.spec.schedule import learning_rate
@@ -79,11 +81,13 @@ def resolve_dict(given: Mapping[str, Any]) -> ResolvedConfig:
     return resolve(config)
 
 
-def recipe_conditions(name: str) -> dict[str, str]:
-    """What a run must be for a recipe, by its name: ``DATASET``, ``DATASET:PROTOCOL``, ``DATASET:TRACK`` or
-    ``default``."""
+def recipe_conditions(name: str) -> dict[str, Any]:
+    """What a run must be for a recipe, by its name: ``DATASET``, ``DATASET:PROTOCOL``, ``DATASET:TRACK``,
+    ``DATASET:frozen``, ``default`` or ``default:frozen``."""
     dataset, _, condition = name.partition(":")
-    given = {} if dataset == "default" else {"dataset": dataset}
+    given: dict[str, Any] = {} if dataset == "default" else {"dataset": dataset}
+    if condition == FROZEN:
+        return given | {"frozen": True}
     return given | ({"track" if condition in TRACKS else "protocol": condition} if condition else {})
 
 
@@ -122,6 +126,13 @@ def _of_cards(config: RunConfig, dataset_card: DatasetCard, given: dict[str, Any
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer)
+    if config.frozen:
+        table = merge(frozen.TABLE, dataset_card.frozen)
+        of_frozen = merge(
+            method_card.recipes.get(f"default:{FROZEN}", {}),
+            _first_of(method_card.recipes, [f"{name}:{FROZEN}" for name in names]),
+        )
+        return _on_track(merged, table, of_frozen, given, method_settings(config.method))
     if config.track == STANDARD:
         return merged
     table = _track_table(config.track, config.protocol, dataset_card)
@@ -264,6 +275,7 @@ def _check_that_it_fits(config: ResolvedConfig, labels: str) -> None:
     Args:
         labels: what the dataset's card says of the shipped labels.
     """
+    _check_frozen(config)
     kind = noise_kind(config.noise)
     if config.noise != "none" and (labels == "noisy" or config.clean_labels is not None):
         raise UserError(
@@ -287,3 +299,20 @@ def _check_that_it_fits(config: ResolvedConfig, labels: str) -> None:
         raise UserError("mixed_precision bf16 is for precision float32, not float64")
     if config.optimizer.nesterov and config.optimizer.name != "sgd":
         raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {config.optimizer.name}")
+
+
+def _check_frozen(config: ResolvedConfig) -> None:
+    """Refuse what is said of a head or of features where no model is frozen, and what has no meaning where one is."""
+    if not config.frozen:
+        for name in ("head", "features"):
+            if getattr(config, name) != RunConfig.model_fields[name].default:
+                raise UserError(f"{name} is set, and the run trains its whole network: add --frozen, or leave it out")
+        return
+    frozen.head_widths(config.head)
+    if config.track != STANDARD:
+        raise UserError(f"track {config.track!r} with --frozen, which has a length of its own: leave one of them out")
+    if config.mixed_precision != "no":
+        raise UserError(
+            f"mixed_precision {config.mixed_precision} with --frozen: heads are trained in {config.precision}; for the "
+            f"backbone, --set features.precision={config.mixed_precision}"
+        )

@@ -79,3 +79,20 @@ class AugmentConfig(Strict, frozen=True):
         on = self.crop_padding or self.horizontal_flip or self.vertical_flip or self.extra
         object.__setattr__(self, "draws", 2 if on else None)
         return self
+
+
+class FeaturesConfig(Strict, frozen=True):
+    """How a frozen network turns images into vectors."""
+
+    input_size: int | None = Field(
+        default=None, ge=8, description="side at which the network sees images; its own if not given"
+    )
+    views: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="augmented views of each image and strength, from which each step draws one; 0: the image as it is",
+    )
+    standardise: bool = Field(default=True, description="bring each dimension to mean 0 and deviation 1 on the train part")
+    precision: Literal["float32", "bf16"] = Field(default="float32", description="in which the network computes")
+    dtype: Literal["float16", "float32"] = Field(default="float16", description="in which features are kept")

@@ -13,7 +13,7 @@ from noisybench.data.loader import BatchOrder, TrainLoader
 from noisybench.methods.base import Method
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
-from noisybench.models import NetworkSpec, create_network
+from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network
 from noisybench.models.sync_batchnorm import synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
@@ -111,6 +111,10 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
 def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callable[[int], nn.Module]:
     """From k to the run's k-th network. The method holds it: it closes over plain values, not over data and paths."""
     seed, synchronized, mixed = config.seed, config.sync_batchnorm, config.mixed_precision != "no"
+    if config.frozen:
+        assert data.features is not None  # the streams are made of them
+        head = HeadSpec(config.head, data.features.width, data.dataset.num_classes)
+        return lambda number: create_head(head, seed=seed, number=number)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     spec = NetworkSpec(
         config.model,

@@ -14,7 +14,9 @@ from noisybench.spec.layers import resolve_dict
 from noisybench.train import checkpoint_file
 from noisybench.train.build import Place
 from noisybench.train.output import OutputFolder
+from noisybench.train.extract import with_features
 from noisybench.train.prepare import prepare
+from noisybench.train.progress import Progress
 from noisybench.train.session import Session
 
 
@@ -50,6 +52,6 @@ def load_run(folder: Path, data_path: Path | None = None) -> Session:
     accelerator = Accelerator()
     device, dtype = accelerator.device, getattr(torch, config.precision)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        session = Session(config, prepare(config), Place(World(accelerator), device, dtype))
+        session = Session(config, with_features(config, prepare(config), device, Progress()), Place(World(accelerator), device, dtype))
     session.load_state_dict(saved)
     return session

@@ -24,6 +24,7 @@ from noisybench.spec.track import phases_behind
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import weights_hash
 from noisybench.train.checkpoints import Checkpoints
+from noisybench.train.extract import with_features
 from noisybench.train.output import OutputFolder
 from noisybench.train.prepare import RunData, prepare
 from noisybench.train.progress import Progress
@@ -112,7 +113,7 @@ class Job:
         config, world, output = self._config, self._place.world, self._output
         with world.together():
             trackers = Trackers(config.all_trackers if world.is_main else [], self._progress.say)
-            self._data = data = prepare(config)
+            self._data = data = with_features(config, prepare(config), self._place.device, self._progress)
         world.same("dataset or noise", data.dataset.fingerprint() + data.noise.sha256)
         try:
             with world.together():

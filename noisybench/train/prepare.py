@@ -10,6 +10,7 @@ import torch
 
 from noisybench.data import Dataset, Images, SplitInput, Splits, loaded, open_limited, split
 from noisybench.data.augment import Augmenter, Normalizer
+from noisybench.data.features import Features, FeatureStream, ViewPool
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
 from noisybench.spec import registry
@@ -31,6 +32,7 @@ class RunData:
         given_labels: n int64, of the noisy train set in its order.
         true_labels: the same for true labels; None unless all of them are known.
         known: N int64, true labels of the official train part, −1 where nobody knows.
+        features: of a frozen run; None until they have been looked up.
     """
 
     dataset: Dataset
@@ -40,6 +42,7 @@ class RunData:
     given_labels: np.ndarray
     true_labels: np.ndarray | None
     known: np.ndarray
+    features: Features | None = None
 
     @property
     def achieved_rate(self) -> float | None:
@@ -59,9 +62,13 @@ class RunData:
 
     def clean_images(self, rows: np.ndarray) -> Images:
         """Images with true labels, from the part the clean sets are cut from."""
-        if self.splits.clean_part == "train":
-            return Images(self.dataset.train.pixels.take(rows), self.known[rows])
-        return self.dataset.parts[self.splits.clean_part].take(rows)
+        pixels = self.dataset.parts[self.splits.clean_part].pixels
+        return Images(pixels.take(rows), self.clean_labels(rows))
+
+    def clean_labels(self, rows: np.ndarray) -> np.ndarray:
+        """Their true labels alone (int64)."""
+        known = self.known if self.splits.clean_part == "train" else self.dataset.parts[self.splits.clean_part].labels
+        return known[rows]
 
     def train_files(self) -> list[str] | None:
         """The files of the noisy train set in its order; None where images are no files."""
@@ -177,7 +184,13 @@ class Streams:
 
 
 def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: torch.dtype) -> Streams:
-    """Put every set on the device, where it is resident."""
+    """Put every set on the device, where it is resident; of a frozen run the features of its images.
+
+    Raises:
+        RuntimeError: a frozen run's features have not been looked up.
+    """
+    if config.frozen:
+        return _frozen_streams(config, data, (device, dtype))
     card, splits, dataset = data.dataset.card, data.splits, data.dataset
     normalize = Normalizer(card.mean, card.std, device, dtype)
 
@@ -200,4 +213,33 @@ def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: 
         noisy_val=stream(dataset.train.take(splits.noisy_val), data.noise.noisy[splits.noisy_val], splits.noisy_val),
         clean_val=clean(splits.clean_val),
         test=stream(test, test.labels, splits.test),
+    )
+
+
+def _frozen_streams(config: ResolvedConfig, data: RunData, place: tuple[torch.device, torch.dtype]) -> Streams:
+    features, splits, dataset = data.features, data.splits, data.dataset
+    if features is None:
+        raise RuntimeError("a frozen run's features are looked up first: noisybench.train.extract.with_features")
+
+    def pool(part: str, purpose: str) -> ViewPool | None:
+        if not features.views:
+            return None
+        return ViewPool(features.views, len(dataset.parts[part]), (config.seed, purpose), place[0])
+
+    def stream(part: str, rows: np.ndarray, labels: np.ndarray, drawn: ViewPool | None = None) -> FeatureStream | None:
+        if not len(rows):
+            return None
+        return FeatureStream(features.parts[part], rows, labels, features.scaling, place, drawn)
+
+    clean, noisy = splits.clean_part, data.noise.noisy
+    of_meta = pool(clean, "meta-features") if config.augment.meta_set else None
+    train = stream("train", splits.train, data.given_labels, pool("train", "features"))
+    test = stream("test", splits.test, dataset.test.labels[splits.test])
+    assert train is not None and test is not None  # no split leaves them empty
+    return Streams(
+        train=train,
+        meta=stream(clean, splits.meta, data.clean_labels(splits.meta), of_meta),
+        noisy_val=stream("train", splits.noisy_val, noisy[splits.noisy_val]),
+        clean_val=stream(clean, splits.clean_val, data.clean_labels(splits.clean_val)),
+        test=test,
     )

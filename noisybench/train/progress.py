@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,9 @@ class Progress:
     def start(self, config: ResolvedConfig, data: RunData, output: Path, device: torch.device) -> None:
         """The run is about to begin."""
 
+    def computing(self, what: str, done: int, total: int) -> None:
+        """So many of the images are done, in what comes before the training."""
+
     def step(self, done: float) -> None:
         """One training step is done; so many epochs are."""
 
@@ -46,12 +51,50 @@ class Progress:
         """Nothing more will be told, however the run ended."""
 
 
+class Pace:
+    """How fast something goes that is told line by line, at most one in :data:`EVERY` seconds, and one at its end.
+
+    Attributes:
+        what: it is.
+    """
+
+    EVERY = 10.0
+
+    def __init__(self, what: str):
+        self.what = what
+        self._first: tuple[float, int] | None = None  # when, and how much was done then
+        self._told = -math.inf
+
+    def line(self, done: int, total: int, *, now: float) -> str | None:
+        """What to say; None if nothing.
+
+        Args:
+            now: in seconds, by a clock that does not go back.
+        """
+        if self._first is None:
+            self._first = now, done
+        if now - self._told < self.EVERY and done < total:
+            return None
+        self._told = now
+        seconds, more = now - self._first[0], done - self._first[1]
+        pace = f", {more / seconds:.0f} images/s, {(total - done) * seconds / more:.0f} s to go" if more else ""
+        return f"{self.what}: {done} of {total}{pace}"
+
+
 class ConsoleProgress(Progress):
     """Reports on a console."""
 
     def __init__(self, console: Console):
         self._console = console
         self._bar: Bar | None = None
+        self._pace: Pace | None = None
+
+    def computing(self, what, done, total) -> None:
+        if self._pace is None or self._pace.what != what:
+            self._pace = Pace(what)
+        line = self._pace.line(done, total, now=time.monotonic())
+        if line is not None:
+            self.say(line)
 
     def start(self, config, data, output, device) -> None:
         splits, dataset = data.splits, data.dataset
@@ -61,7 +104,8 @@ class ConsoleProgress(Progress):
             achieved = f"achieved {data.train_noise_rate:.4f} in the train set"
             noise = f"{data.noise.kind} noise {data.noise.requested_rate:g} ({achieved})"
         what = f"{config.method} on {config.dataset}{_track(config.track)}"
-        self.say(f"{what}, {noise}, model {config.model}, seed {config.seed}, {device}")
+        model = f"a {config.head} head on frozen {config.model}" if config.frozen else f"model {config.model}"
+        self.say(f"{what}, {noise}, {model}, seed {config.seed}, {device}")
         self.say(
             f"{len(splits.train)} noisy train, {len(splits.meta)} clean meta, {len(splits.noisy_val)} noisy and "
             f"{len(splits.clean_val)} clean validation, {len(splits.test)} test images; output in {output}"
