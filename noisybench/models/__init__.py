@@ -1,7 +1,33 @@
 """Networks. timm alone creates them; importing this package registers noisybench's own backbones there, too."""
 
-from noisybench.models import cnn, mlp, resnet
-from noisybench.models.create import NetworkSpec, create_network, model_facts, model_names
+from noisybench.models import cnn, lite0, mlp, resnet
+from noisybench.models.create import (
+    Backbone,
+    NetworkSpec,
+    create_backbone,
+    create_network,
+    model_facts,
+    model_names,
+)
+from noisybench.models.data_config import DataConfig, data_config
 from noisybench.models.head import HeadSpec, create_head
+from noisybench.models.weights import Weights, read_weights
 
-__all__ = ["HeadSpec", "NetworkSpec", "cnn", "create_head", "create_network", "mlp", "model_facts", "model_names", "resnet"]
+__all__ = [
+    "Backbone",
+    "DataConfig",
+    "HeadSpec",
+    "NetworkSpec",
+    "Weights",
+    "cnn",
+    "create_backbone",
+    "create_head",
+    "create_network",
+    "data_config",
+    "lite0",
+    "mlp",
+    "model_facts",
+    "model_names",
+    "read_weights",
+    "resnet",
+]

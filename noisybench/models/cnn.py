@@ -21,6 +21,8 @@ class ConvNet(OwnModel):
         img_size: side of the images; must be divisible by 2 to the number of stages.
     """
 
+    first_conv = "convolutions.0"
+
     def __init__(self, widths, hidden: int, *, num_classes: int, in_chans: int, img_size: int):
         super().__init__()
         layers, channels = [], in_chans
@@ -38,8 +40,7 @@ class ConvNet(OwnModel):
         self.hidden = nn.Sequential(
             nn.Linear(channels * side * side, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
         )
-        self.num_features = hidden
-        self.fc = nn.Linear(hidden, num_classes)
+        self.end(hidden, num_classes, (in_chans, img_size, img_size))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

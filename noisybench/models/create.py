@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
 import torch
-from timm.models import register_model
+from timm.models import load_model_config_from_hf, register_model
 from torch import nn
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
+from noisybench.models.data_config import DataConfig, data_config, hub_asked, is_on_hub, pretrained_configuration
+from noisybench.models.fingerprint import weights_hash
+from noisybench.models.weights import Weights, load_weights
 from noisybench.spec import registry
 from noisybench.spec.extensions import summary
 
@@ -33,12 +36,12 @@ def model_facts(name: str) -> dict[str, Any]:
     """
     entrypoint = _entrypoint(name)
     architecture = name.split(".")[0]
-    default = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    default = pretrained_configuration(name)
     return {
         "name": name,
         "summary": summary(entrypoint),
         "pretrained weights": sorted(timm.list_pretrained(f"{architecture}.*")),
-        "input size": list(default.input_size) if default and default.architecture else None,
+        "input size": list(default["input_size"]) if default.get("architecture") else None,
     }
 
 
@@ -58,6 +61,9 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
         UserError: nobody knows the name, or what is registered under it cannot be used.
     """
     if name not in registry.names("model"):
+        if is_on_hub(name):
+            with hub_asked(f"model {name!r}"):
+                return timm.model_entrypoint(load_model_config_from_hf(name.partition(":")[2])[1])
         if not timm.is_model(name.split(".")[0]):
             raise unknown_name("model", name, model_names())
         return timm.model_entrypoint(name.split(".")[0])
@@ -86,11 +92,12 @@ class NetworkSpec:
     """Which network.
 
     Attributes:
-        name: any name timm knows, with or without a tag.
+        name: any name timm knows, with or without a tag, or ``hf-hub:OWNER/NAME``.
         num_classes: C, its outputs.
         channels: 1 or 3, of the images.
         image_size: side of the images in pixels.
         pretrained: start from timm's published weights.
+        weights: start from these.
     """
 
     name: str
@@ -98,6 +105,7 @@ class NetworkSpec:
     channels: int
     image_size: int
     pretrained: bool = False
+    weights: Weights | None = None
 
 
 def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Module:
@@ -109,30 +117,73 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
     Raises:
         UserError: the name is unknown, its weights cannot be had, or it cannot take such images.
     """
-    name = spec.name
-    entrypoint = _entrypoint(name)
-    arguments: dict[str, Any] = {"num_classes": spec.num_classes, "in_chans": spec.channels}
-    if "img_size" in inspect.signature(entrypoint).parameters or _is_sized(name):
-        arguments["img_size"] = spec.image_size
-    with rng.torch_seeded(seed, "init", number):
-        try:
-            network = timm.create_model(name, pretrained=spec.pretrained, **arguments)
-        except Exception as error:  # timm and its hub client raise many kinds
-            what = "pretrained weights for " if spec.pretrained else ""
-            raise UserError(f"{what}model {name!r} cannot be made: {' '.join(str(error).split())[:300]}") from error
+    network = _made(spec, seed, number)
     outputs = _check_takes(network, spec)
     if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, spec.num_classes):
-        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise UserError(
-            f"model {name!r} gives {shape} for one image, where logits of shape (1, {spec.num_classes}) must be"
+            f"model {spec.name!r} gives {_said(outputs)} for one image, where logits of shape (1, {spec.num_classes}) "
+            "must be"
         )
     return network
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier, to be used as it is.
+
+    Attributes:
+        module: in eval mode; from images N×C×H×W to features N×``num_features``.
+        num_features: D.
+        data: how its images are to be prepared for pretrained weights; None if nobody says.
+        weights_sha256: of all its parameters and buffers.
+    """
+
+    module: nn.Module
+    num_features: int
+    data: DataConfig | None
+    weights_sha256: str
+
+
+def create_backbone(spec: NetworkSpec, *, seed: int = 0) -> Backbone:
+    """A network without its classifier, on the CPU; without pretrained weights it is initialised as a run's first one.
+
+    Args:
+        spec: its ``num_classes`` does not matter.
+
+    Raises:
+        UserError: as of :func:`create_network`, or the model gives no features.
+    """
+    spec = replace(spec, num_classes=0)
+    module = _made(spec, seed, 0)
+    features = _check_takes(module, spec)
+    if not isinstance(features, torch.Tensor) or features.dim() != 2 or len(features) != 1 or not features.shape[1]:
+        raise UserError(
+            f"model {spec.name!r} cannot be used without its classifier: made with num_classes=0 it gives "
+            f"{_said(features)} for one image, where features of shape (1, D) must be"
+        )
+    return Backbone(module.eval(), features.shape[1], data_config(spec.name, spec.channels), weights_hash({"": module}))
+
+
+def _made(spec: NetworkSpec, seed: int, number: int) -> nn.Module:
+    name = spec.name
+    arguments: dict[str, Any] = {"num_classes": spec.num_classes, "in_chans": spec.channels}
+    if "img_size" in inspect.signature(_entrypoint(name)).parameters or _is_sized(name):
+        arguments["img_size"] = spec.image_size
+    with rng.torch_seeded(seed, "init", number):
+        with hub_asked(f"{'pretrained weights for ' if spec.pretrained else ''}model {name!r}"):
+            network = timm.create_model(name, pretrained=spec.pretrained, **arguments)
+        if spec.weights is not None:
+            load_weights(network, spec.weights, name)
+    return network
+
+
+def _said(outputs: object) -> str:
+    return str(tuple(outputs.shape)) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+
+
 def _is_sized(name: str) -> bool:
     """Whether a timm model is built for one image size (ViT, Swin and the like), so must be told ours."""
-    configuration = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return bool(configuration and configuration.fixed_input_size)
+    return bool(pretrained_configuration(name).get("fixed_input_size"))
 
 
 def _check_takes(network: nn.Module, spec: NetworkSpec) -> object:

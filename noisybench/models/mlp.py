@@ -19,8 +19,7 @@ class MLP(OwnModel):
             layers += [nn.Linear(width, hidden), nn.ReLU(inplace=True)]
             width = hidden
         self.layers = nn.Sequential(*layers)
-        self.num_features = width
-        self.fc = nn.Linear(width, num_classes)
+        self.end(width, num_classes, (in_chans, img_size, img_size))
 
     def forward_features(self, images: Tensor) -> Tensor:
         return self.layers(torch.flatten(images, 1))

@@ -55,6 +55,8 @@ class ResNet(OwnModel):
         pre_activation: blocks with BatchNorm and ReLU before the convolutions.
     """
 
+    first_conv = "stem"
+
     def __init__(
         self, depths: list[int], widths: list[int], *, num_classes: int, in_chans: int, pre_activation: bool = False
     ):
@@ -69,8 +71,7 @@ class ResNet(OwnModel):
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.final_bn = nn.BatchNorm2d(channels) if pre_activation else None
-        self.num_features = channels
-        self.fc = nn.Linear(channels, num_classes)
+        self.end(channels, num_classes, (in_chans, 32, 32))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

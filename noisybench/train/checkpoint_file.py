@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from noisybench.core.errors import DamagedCheckpoint, UserError, one_line
 from noisybench.core.files import remove_temporaries, replace_file
+from noisybench.models.fingerprint import feed
 
 SCHEMA_VERSION = 2
 
@@ -82,26 +82,11 @@ def delete_others(newest: Path, keep: int) -> None:
     remove_temporaries(newest.parent)
 
 
-def weights_hash(modules: dict[str, nn.Module]) -> str:
-    """sha256 over names, dtypes, shapes and bytes of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for module_name, module in sorted(modules.items()):
-        for name, tensor in sorted(module.state_dict().items()):
-            _feed(digest, f"{module_name}.{name}", tensor)
-    return digest.hexdigest()
-
-
 def _sha256(skeleton: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(skeleton.encode())
     for name, tensor in sorted(tensors.items()):
-        _feed(digest, name, tensor)
+        feed(digest, name, tensor)
     return digest.hexdigest()
-
-
-def _feed(digest: hashlib._Hash, name: str, tensor: Tensor) -> None:
-    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    digest.update(flat.view(torch.uint8).numpy().data)
 
 
 def _take_out(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:

@@ -21,7 +21,7 @@ from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.feature_cache import TYPES, FeatureFile
 from noisybench.data.features import PLAIN, Features, Scaling, view_name
 from noisybench.data.prefetch import feed
-from noisybench.models.frozen import FrozenBackbone, frozen_backbone
+from noisybench.models import DataConfig, NetworkSpec, create_backbone, data_config
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.train.prepare import RunData
@@ -67,10 +67,16 @@ class Extraction:
     def __init__(self, config: ResolvedConfig, dataset: Dataset, device: torch.device):
         self._config, self._dataset, self._device = config, dataset, device
         self._settings = config.features
-        self.backbone: FrozenBackbone = frozen_backbone(config)
-        self._side = self._settings.input_size or self.backbone.input_size
+        self._data, self._side = _image_preparation(config, dataset)
+        spec = NetworkSpec(
+            config.model,
+            num_classes=0,
+            channels=dataset.card.channels,
+            image_size=self._side,
+            pretrained=config.pretrained,
+        )
+        self.backbone = create_backbone(spec, seed=DRAWN_WITH)
         self._contents = {name: _content(dataset, name) for name in dataset.parts}
-        self._width: int | None = None
 
     def views(self) -> list[View]:
         """What a run needs: of each part the plain view, of those that a method trains on the augmented ones too."""
@@ -91,11 +97,11 @@ class Extraction:
         """Where the features of a view are kept: named by everything that they depend on."""
         described = {
             "images": self._contents[view.part],
-            "weights": self.backbone.weights,
             "model": self._config.model,
-            "mean": self.backbone.mean,
-            "std": self.backbone.std,
-            "interpolation": self.backbone.interpolation,
+            "weights": self.backbone.weights_sha256,
+            "mean": self._data.mean,
+            "std": self._data.std,
+            "interpolation": self._data.interpolation,
             "side": self._side,
             "precision": self._settings.precision,
             "dtype": self._settings.dtype,
@@ -106,7 +112,7 @@ class Extraction:
         name = re.sub(r"[^\w.-]+", "-", f"{self._dataset.card.name}-{self._config.model}")[-100:]
         images = self._dataset.parts[view.part]
         return FeatureFile(
-            f"{name}-{view.part}-{view.name}-{key}", len(images), self.backbone.width, self._settings.dtype
+            f"{name}-{view.part}-{view.name}-{key}", len(images), self.backbone.num_features, self._settings.dtype
         )
 
     def compute(self, view: View, told: Told) -> FeatureFile:
@@ -136,8 +142,8 @@ class Extraction:
     @torch.no_grad()
     def _through_network(self, images: Images, view: View, first: int, end: int) -> Tensor:
         """Features of rows ``first`` to ``end``, on the CPU as they are kept."""
-        network = self.backbone.network.to(self._device, memory_format=torch.channels_last)
-        normalize = Normalizer(self.backbone.mean, self.backbone.std, self._device, torch.float32)
+        network = self.backbone.module.to(self._device, memory_format=torch.channels_last)
+        normalize = Normalizer(list(self._data.mean), list(self._data.std), self._device, torch.float32)
         augment = self._augmenter(view, len(images))
         rows = [torch.arange(start, min(start + BATCH, end)) for start in range(first, end, BATCH)]
         found = []
@@ -159,12 +165,10 @@ class Extraction:
         return Augmenter(self._config.augment, count, DRAWN_WITH, f"features-{view.part}", self._device)
 
     def _sized(self, images: Tensor) -> Tensor:
-        """Images as the network takes them: three channels, its side."""
-        if images.shape[1] < len(self.backbone.mean):
-            images = images.expand(-1, len(self.backbone.mean), -1, -1)
+        """Images of the side that the network sees."""
         if images.shape[-1] == self._side:
             return images
-        way = InterpolationMode(self.backbone.interpolation)
+        way = InterpolationMode(self._data.interpolation)
         return transforms.resize(images, [self._side, self._side], interpolation=way, antialias=True)
 
 
@@ -185,8 +189,17 @@ def with_features(config: ResolvedConfig, data: RunData, device: torch.device, t
     seconds = time.perf_counter() - started if computed else 0.0
     train = tables["train"][PLAIN]
     scaling = Scaling.of(train) if config.features.standardise else Scaling.none(train.shape[1])
-    features = Features(tables, scaling, config.features.views, extraction.backbone.weights, seconds)
+    features = Features(tables, scaling, config.features.views, extraction.backbone.weights_sha256, seconds)
     return replace(data, features=features)
+
+
+def _image_preparation(config: ResolvedConfig, dataset: Dataset) -> tuple[DataConfig, int]:
+    """How a model wants its images, and at which side it gets them: what was asked for, else what it was trained at."""
+    card, own = dataset.card, dataset.parts["train"].pixels.shape[-1]
+    found = data_config(config.model, card.channels) if config.pretrained else None
+    if found is None:
+        found = DataConfig(own, tuple(card.mean), tuple(card.std), "bilinear", 1.0, "center")
+    return found, config.features.input_size or found.input_size
 
 
 def _content(dataset: Dataset, part: str) -> str:

@@ -13,6 +13,7 @@ import torch
 
 from noisybench.core.errors import MethodError, RunStopped
 from noisybench.core.machine import keeping_freed_memory
+from noisybench.models.fingerprint import weights_hash
 from noisybench.models.sync_batchnorm import has_batchnorm
 from noisybench.parallel.connect import make_accelerator
 from noisybench.parallel.signals import StopSignals
@@ -22,7 +23,6 @@ from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.record import RunRecord
 from noisybench.spec.track import phases_behind
 from noisybench.train.build import Place
-from noisybench.train.checkpoint_file import weights_hash
 from noisybench.train.checkpoints import Checkpoints
 from noisybench.train.extract import with_features
 from noisybench.train.output import OutputFolder

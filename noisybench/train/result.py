@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
+from noisybench.models.fingerprint import weights_hash
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train.build import Place
-from noisybench.train.checkpoint_file import weights_hash
 from noisybench.train.prepare import RunData
 from noisybench.train.session import Past, Session
 

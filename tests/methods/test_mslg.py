@@ -11,7 +11,8 @@ from torch.func import functional_call
 
 import noisybench
 from noisybench.models import NetworkSpec, create_network
-from noisybench.train.checkpoint_file import checkpoints, load_checkpoint, weights_hash
+from noisybench.models.fingerprint import weights_hash
+from noisybench.train.checkpoint_file import checkpoints, load_checkpoint
 from noisybench.train.prepare import prepare, streams
 
 BATCH, CLASSES, ALPHA, KAPPA, GAMMA, GAP, FLOOR = 30, 10, 0.5, 40.0, 0.7, 10.0, 1e-10

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from noisybench.core.errors import UserError
-from noisybench.models import NetworkSpec, create_network
+from noisybench.models import NetworkSpec, create_backbone, create_network
 from noisybench.spec import registry
 
 
@@ -32,9 +32,27 @@ def test_parameter_counts(name, parameters):
 def test_own_models_take_small_grey_images_and_name_their_classifier(name):
     network = make(name, size=8, channels=1).eval()
     images = torch.randn(2, 1, 8, 8)
-    features = network.forward_features(images)
+    unpooled = network.forward_features(images)
+    features = network.forward_head(unpooled, pre_logits=True)
     assert features.shape == (2, network.num_features)
     torch.testing.assert_close(network.get_classifier()(features), network(images))
+    torch.testing.assert_close(network.forward_head(unpooled), network(images))
+
+
+@pytest.mark.parametrize("name", registry.names("model"))
+def test_own_models_part_with_their_classifier_as_timms_do(name):
+    network = make(name, size=8, channels=1).eval()
+    images = torch.randn(2, 1, 8, 8)
+    features = network.forward_head(network.forward_features(images), pre_logits=True)
+    ends = network.default_cfg["classifier"]
+    assert network.get_submodule(ends) is network.get_classifier() and network.pretrained_cfg is network.default_cfg
+    network.reset_classifier(7)
+    assert network(images).shape == (2, 7) and network.num_classes == 7
+    network.reset_classifier(0)
+    assert torch.equal(network(images), features)
+    backbone = create_backbone(NetworkSpec(name, 10, channels=1, image_size=8))
+    assert not backbone.module.training and backbone.num_features == network.num_features
+    assert torch.equal(backbone.module(images), features)  # the classifier, made last, moved no other weight
 
 
 def test_cnn8_is_the_released_network():

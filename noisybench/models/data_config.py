@@ -1,0 +1,108 @@
+"""How images are to be prepared for a model's pretrained weights: timm's data configuration of it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+from timm.data import resolve_data_config
+from timm.models import load_model_config_from_hf
+
+from noisybench.core.errors import UserError, one_line
+
+ON_HUB = ("hf-hub:", "hf_hub:")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How images are prepared.
+
+    Attributes:
+        input_size: side of the images in pixels.
+        mean, std: of each channel's values in [0, 1].
+        interpolation: that images are resized by: bilinear, bicubic, …
+        crop_pct: the share of the resized image's side that the crop keeps.
+        crop_mode: ``center`` (the shorter side is resized, then the centre cropped), ``squash`` or ``border``.
+    """
+
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+
+
+def data_config(name: str, channels: int) -> DataConfig | None:
+    """How timm prepares images for a model's pretrained weights; None if it knows nothing of them.
+
+    Args:
+        name: the model's; timm knows it, or it is on the Hub.
+        channels: 3, or 1: then mean and std are the means over the three channels'.
+
+    Raises:
+        UserError: the model is on the Hub, which cannot be asked.
+    """
+    configuration = pretrained_configuration(name)
+    if not configuration:
+        return None
+    found = resolve_data_config(pretrained_cfg=dict(configuration))
+    mean, std = (tuple(float(value) for value in found[name]) for name in ("mean", "std"))
+    if channels != len(mean):
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
+    return DataConfig(
+        input_size=int(found["input_size"][-1]),
+        mean=mean,
+        std=std,
+        interpolation=str(found["interpolation"]),
+        crop_pct=float(found["crop_pct"]),
+        crop_mode=str(found["crop_mode"]),
+    )
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether a model's name says that the Hub has it."""
+    return name.startswith(ON_HUB)
+
+
+@functools.cache
+def pretrained_configuration(name: str) -> Mapping[str, Any]:
+    """timm's configuration of a model; empty where it has none.
+
+    Raises:
+        UserError: the model is on the Hub, which cannot be asked.
+    """
+    if is_on_hub(name):
+        with hub_asked(f"model {name!r}"):
+            return load_model_config_from_hf(name.partition(":")[2])[0]
+    found = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return found.to_dict() if found is not None and found.architecture else {}
+
+
+@contextlib.contextmanager
+def hub_asked(what: str) -> Iterator[None]:
+    """Ask the Hub for something: its client prints nothing meanwhile, and what it raises is one line.
+
+    Raises:
+        UserError: ``what`` cannot be had.
+    """
+    client = logging.getLogger("huggingface_hub")
+    before = client.level
+    client.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # timm and the hub's client raise many kinds
+        reason = one_line(error)[:200]
+        if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            reason = "the Hugging Face Hub does not answer, and the files are not in its cache"
+        raise UserError(f"{what} cannot be made: {reason}") from error
+    finally:
+        client.setLevel(before)
