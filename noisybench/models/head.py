@@ -17,12 +17,12 @@ class Head(OwnModel):
     def __init__(self, width: int, hidden: list[int], num_classes: int):
         super().__init__()
         layers: list[nn.Module] = []
+        inputs = width
         for size in hidden:
             layers += [nn.Linear(width, size), nn.ReLU(inplace=True)]
             width = size
         self.layers = nn.Sequential(*layers)
-        self.num_features = width
-        self.fc = nn.Linear(width, num_classes)
+        self.end(width, num_classes, (inputs, 1, 1))
 
     def forward_features(self, images: Tensor) -> Tensor:
         return self.layers(images)

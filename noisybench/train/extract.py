@@ -109,7 +109,7 @@ class Extraction:
         if view.strength is not None:
             described |= {"view": view.name, "augment": self._config.augment.model_dump(mode="json")}
         key = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:20]
-        name = re.sub(r"[^\w.-]+", "-", f"{self._dataset.card.name}-{self._config.model}")[-100:]
+        name = re.sub(r"[^\w.-]+", "-", f"{self._dataset.card.base or self._dataset.card.name}-{self._config.model}")[-100:]
         images = self._dataset.parts[view.part]
         return FeatureFile(
             f"{name}-{view.part}-{view.name}-{key}", len(images), self.backbone.num_features, self._settings.dtype
