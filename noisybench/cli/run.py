@@ -75,12 +75,13 @@ def run(
     }
     from noisybench.core.nested import merge
     from noisybench.spec.layers import resolve_dict
-    from noisybench.spec.text import parse_override, read_config_file
+    from noisybench.spec.text import parse_override, read_config_file, refuse_former_settings
 
     given: dict[str, Any] = read_config_file(config) if config is not None else {}
     given = merge(given, options)
     for text in overrides or []:
         given = merge(given, parse_override(text))
+    refuse_former_settings(given)
     resolved = resolve_dict(given)
     if dry_run:
         print(resolved.model_dump_json(indent=2))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from noisybench.core.files import canonical_json
 from noisybench.spec.config import RunConfig
+from noisybench.spec.identity import FORMER_FIELDS
 
 # What every board looks at. What else may be missing was added later, or says nothing but where a run lay.
 NEEDED = (
@@ -36,6 +37,7 @@ def _stored() -> type[BaseModel]:
     """The fields of a run's configuration with their bounds, but without what fills them in and fits them together."""
     given = RunConfig.model_fields.items()
     fields: dict[str, Any] = {name: (field.rebuild_annotation(), None) for name, field in given}
+    fields |= {name: (bool, None) for name in FORMER_FIELDS}
     return create_model("StoredConfig", __config__=ConfigDict(extra="forbid"), **fields)
 
 

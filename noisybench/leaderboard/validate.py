@@ -104,6 +104,11 @@ def _identity(record: RunRecord) -> str | None:
     found = run_id_of(record.config)
     if record.run_id != found:
         return f"run_id {record.run_id[:40]!r} is not that of its configuration, {found!r}"
+    if record.config.get("sync_batchnorm") is False and record.cost.processes > 1:
+        return (
+            f"it was made on {record.cost.processes} processes by a release whose BatchNorm then saw each process's "
+            f"own part of a batch, which its run id does not say: run it again"
+        )
     for name, value in record.fingerprints.model_dump().items():
         if value is None or len(value) != 64 or set(value) - set("0123456789abcdef"):
             return f"fingerprints.{name} is no sha256 in hexadecimal"

@@ -6,8 +6,10 @@ torch's own SyncBatchNorm runs on GPUs only and has no forward-mode derivative.
 from __future__ import annotations
 
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from noisybench.parallel.world import World
 
@@ -113,11 +115,6 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def has_batchnorm(network: nn.Module) -> bool:
-    """Whether a network normalises over the batch."""
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
-
-
 def synchronize_batchnorm(network: nn.Module, world: World) -> nn.Module:
     """Put :class:`GlobalBatchNorm` in the place of every BatchNorm, in place. With one process nothing is changed."""
     if world.size == 1:
@@ -127,3 +124,23 @@ def synchronize_batchnorm(network: nn.Module, world: World) -> nn.Module:
     for name, child in network.named_children():
         setattr(network, name, synchronize_batchnorm(child, world))
     return network
+
+
+def has_batchnorm(network: nn.Module) -> bool:
+    """Whether a network normalises over the batch."""
+    return any(isinstance(module, _BatchNorm | GlobalBatchNorm) for module in network.modules())
+
+
+def of_each_process(network: nn.Module) -> str | None:
+    """The first part of a network whose training passes are another thing on each process; None if all are as on one.
+
+    What is random in a pass is drawn by each process; what keeps running statistics without being a BatchNorm takes
+    them over its own rows.
+    """
+    for name, module in network.named_modules():
+        drops = isinstance(module, _DropoutNd) and module.p > 0
+        drops = drops or (isinstance(module, DropPath) and module.drop_prob > 0)
+        averages = not isinstance(module, GlobalBatchNorm) and {"running_mean", "running_var"} & module._buffers.keys()
+        if drops or (averages and any(module._buffers[each] is not None for each in averages)):
+            return f"{name or 'network'} ({type(module).__name__})"
+    return None

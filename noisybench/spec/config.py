@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisybench.core.errors import unknown_name
-from noisybench.spec.identity import run_id_of, science
+from noisybench.spec.identity import run_id_of, science, without_former_fields
 from noisybench.spec.track import STANDARD, TRACKS, Track
 from noisybench.spec.values import (
     AugmentConfig,
@@ -78,6 +78,12 @@ class RunConfig(Strict, frozen=True):
     )
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1, description="images per step, over all processes")
+    batch_parts: int = Field(
+        default=1,
+        ge=1,
+        description="1: any number of processes gives what one gives. N: for N processes alone, and BatchNorm sees "
+        "each process's own part of a batch; dropout and bfloat16, which differ from one process anyhow, need it",
+    )
     order: Literal["shuffled", "sequential"] = Field(
         default="shuffled", description="sequential replays file order in every epoch, as the MSLG authors do"
     )
@@ -105,10 +111,11 @@ class RunConfig(Strict, frozen=True):
     )
     wandb: bool = Field(default=False, description="the tracker 'wandb', besides those of trackers")
     trackers: list[str] = Field(default=[], description="names from `noisybench trackers`")
-    sync_batchnorm: bool = Field(
-        default=False,
-        description="several processes: BatchNorm over the whole batch, as one process has it, not over each part",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_fields_are_read(cls, values: object) -> object:
+        return without_former_fields(values) if isinstance(values, dict) else values
 
     @field_validator("track", mode="before")
     @classmethod

@@ -20,8 +20,11 @@ ENVIRONMENT_FIELDS = {
     "checkpoint_minutes",
     "wandb",
     "trackers",
-    "sync_batchnorm",
 }
+
+# Of earlier releases, outside the run id then: read in what was stored, and left out. What they said is a setting of
+# another name now (``sync_batchnorm``: ``batch_parts``), at a value that keeps the run id.
+FORMER_FIELDS = {"sync_batchnorm"}
 
 
 # Added when run ids were in use: left out of them at this value, so that no earlier id moves. A configuration without
@@ -30,6 +33,7 @@ LATER_FIELDS: dict[str, Any] = {
     "noise_release": None,
     "mixed_precision": "no",
     "channels_last": False,
+    "batch_parts": 1,
     "track": STANDARD,
     "schedule": {"warmup": 0, "settings": {}},
     "frozen": False,
@@ -50,13 +54,18 @@ def _later(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_later_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration with the fields that did not exist yet when it was stored."""
-    return merge(_later(config), config)
+    """A stored configuration with the fields that did not exist yet when it was stored, and without former ones."""
+    return merge(_later(config), without_former_fields(config))
+
+
+def without_former_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration without the fields that no longer exist."""
+    return {name: value for name, value in config.items() if name not in FORMER_FIELDS}
 
 
 def science(config: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration without the fields that cannot change a result, nor later fields at their old value."""
-    kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS}
+    kept = {name: value for name, value in config.items() if name not in ENVIRONMENT_FIELDS | FORMER_FIELDS}
     return _without_later(kept, _later(config))
 
 

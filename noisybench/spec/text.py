@@ -38,3 +38,16 @@ def parse_override(text: str) -> dict[str, Any]:
     for part in reversed(parts):
         value = {part: value}
     return value
+
+
+def refuse_former_settings(given: dict[str, Any]) -> None:
+    """Refuse what somebody asks for by a name of an earlier release, where this one does something else.
+
+    Raises:
+        UserError: names the setting of today.
+    """
+    if given.get("sync_batchnorm") is False:
+        raise UserError(
+            "sync_batchnorm=false is batch_parts now: give --set batch_parts=N for a run of N processes in which "
+            "BatchNorm sees each process's own part of a batch, or leave it out"
+        )

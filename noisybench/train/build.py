@@ -14,7 +14,7 @@ from noisybench.methods.base import Method
 from noisybench.methods.context import Context
 from noisybench.methods.store import SampleStore
 from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network
-from noisybench.models.sync_batchnorm import synchronize_batchnorm
+from noisybench.models.sync_batchnorm import of_each_process, synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
 from noisybench.spec import registry
@@ -58,8 +58,28 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
         raise
     except Exception as error:
         raise MethodError(config.method, 0, f"building it: {type(error).__name__}: {error}") from error
+    if config.batch_parts == 1:
+        _make_one_of_processes(config, method, place.world)
     method.set_mode(training=True)
     return method, loader
+
+
+def _make_one_of_processes(config: ResolvedConfig, method: Method, world: World) -> None:
+    """Let the modules of a method compute what those of one process would; of the run's model they do already.
+
+    Raises:
+        UserError: one of them cannot.
+    """
+    if world.size == 1:
+        return
+    for name, module in method.modules().items():
+        synchronize_batchnorm(module, world)
+        part = of_each_process(module)
+        if part is not None:
+            raise UserError(
+                f"model {config.model!r} on {world.size} processes: {part} of {name} is another on each process than "
+                f"on one; give --set batch_parts={world.size}, which is part of the run id, or use one process"
+            )
 
 
 def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Streams, method: type[Method]) -> None:
@@ -110,7 +130,7 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
 
 def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callable[[int], nn.Module]:
     """From k to the run's k-th network. The method holds it: it closes over plain values, not over data and paths."""
-    seed, synchronized, mixed = config.seed, config.sync_batchnorm, config.mixed_precision != "no"
+    seed, synchronized, mixed = config.seed, config.batch_parts == 1, config.mixed_precision != "no"
     if config.frozen:
         assert data.features is not None  # the streams are made of them
         head = HeadSpec(config.head, data.features.width, data.dataset.num_classes)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from noisybench.core.errors import MethodError, RunStopped
+from noisybench.core.errors import MethodError, RunStopped, UserError
 from noisybench.core.machine import keeping_freed_memory
 from noisybench.models.fingerprint import weights_hash
 from noisybench.models.sync_batchnorm import has_batchnorm
@@ -41,6 +41,24 @@ def default_output(config: ResolvedConfig) -> Path:
     return Path("runs") / re.sub(r"[^\w.-]+", "-", name)  # own datasets are named by a path
 
 
+def refuse_other_processes(config: ResolvedConfig, processes: int) -> None:
+    """Refuse a number of processes with which the result is not the one that the run id stands for.
+
+    Raises:
+        UserError: names the setting that makes this number part of the run id.
+    """
+    if config.batch_parts not in (1, processes):
+        raise UserError(
+            f"batch_parts {config.batch_parts} on {processes} process{'es' * (processes != 1)}: it is for a run on "
+            f"{config.batch_parts} of them; start so many, or leave it out"
+        )
+    if processes > 1 and config.batch_parts == 1 and config.mixed_precision == "bf16":
+        raise UserError(
+            f"mixed_precision bf16 on {processes} processes: rounding to bfloat16 makes it another run than on one; "
+            f"give --set batch_parts={processes}, which is part of the run id, or use one process"
+        )
+
+
 class Job:
     """One run's surroundings; a context. While it is entered the stop signals are its own, the processes are connected,
     torch's global generator and default type are its own, and on a CPU freed memory is kept
@@ -67,6 +85,8 @@ class Job:
             accelerator = make_accelerator(mixed_precision=self._config.mixed_precision)
             world, device = World(accelerator), accelerator.device
             self._place = Place(world, device, getattr(torch, self._config.precision))
+            with world.together():
+                refuse_other_processes(self._config, world.size)
             if not world.is_main:
                 self._progress = Progress()
             stack.enter_context(contextlib.closing(self._progress))
@@ -121,10 +141,9 @@ class Job:
         except MethodError:
             self._start(data)
             raise
-        if world.size > 1 and not config.sync_batchnorm and any(map(has_batchnorm, session.method.modules().values())):
-            self._progress.say(
-                "BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process"
-            )
+        with world.together():
+            if self._resume and any(map(has_batchnorm, session.method.modules().values())):
+                output.refuse_former_batchnorm(world.size)
         self._progress.start(config, data, output.path, self._place.device)
         for name, value in phases_behind(config.settings, config.epochs).items():
             self._progress.say(

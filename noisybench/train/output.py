@@ -15,7 +15,7 @@ from noisybench.methods.base import LabelEstimate
 from noisybench.noise import NoiseArtifact
 from noisybench.parallel.folder_lock import HOLDER, LOCK, FolderLock
 from noisybench.spec.config import ResolvedConfig
-from noisybench.spec.identity import ENVIRONMENT_FIELDS
+from noisybench.spec.identity import ENVIRONMENT_FIELDS, FORMER_FIELDS
 from noisybench.spec.record import RunRecord
 from noisybench.train.prepare import RunData
 
@@ -64,6 +64,21 @@ class OutputFolder:
                 self._lock.refuse_if_held()
                 state = "this run, unfinished"
             raise UserError(f"--output {self.path}: holds {state}; add --resume, or give another --output")
+
+    def refuse_former_batchnorm(self, processes: int) -> None:
+        """Refuse to go on with a run of a release whose BatchNorm saw each process's own part of a batch.
+
+        Raises:
+            UserError: it was begun by one, and goes on on several processes.
+        """
+        if processes == 1 or not self.config.is_file():
+            return
+        stored = json.loads(self.config.read_text(encoding="utf-8"))["config"]
+        if stored.get("sync_batchnorm") is False:
+            raise UserError(
+                f"--resume {self.path}: begun by a release whose BatchNorm saw each process's own part of a batch, "
+                f"which the run id does not say; finish it with that release, or start it in another --output"
+            )
 
     def finished(self) -> RunRecord | None:
         """The record, if the folder holds a completed run."""
@@ -150,7 +165,7 @@ def _differences(stored: dict, present: dict, prefix: str = "") -> list[str]:
     found = []
     for name in sorted(stored.keys() | present.keys()):
         old, new = stored.get(name), present.get(name)
-        if not prefix and name in ENVIRONMENT_FIELDS:
+        if not prefix and name in ENVIRONMENT_FIELDS | FORMER_FIELDS:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{prefix}{name}.")

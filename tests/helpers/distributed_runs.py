@@ -41,7 +41,6 @@ def configuration(method: str, model: str, *, settings: dict | None = None, **ch
         "batch_size": 64,
         "precision": "float64",
         "noise_rate": 0.4,
-        "sync_batchnorm": True,
         **changes,
     }
 

@@ -6,11 +6,11 @@ import copy
 
 import pytest
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, DropPath, EvoNorm2dB0
 from torch import nn
 from worlds import process
 
-from noisybench.models.sync_batchnorm import GlobalBatchNorm, GlobalSum, synchronize_batchnorm
+from noisybench.models.sync_batchnorm import GlobalBatchNorm, GlobalSum, of_each_process, synchronize_batchnorm
 
 ONE = process()
 
@@ -79,3 +79,20 @@ def test_one_process_keeps_its_batchnorm():
     assert synchronize_batchnorm(network, ONE) is network and isinstance(network[1], nn.BatchNorm2d)
     replaced = synchronize_batchnorm(network, Doubled())
     assert [type(module) for module in replaced][1:] == [GlobalBatchNorm, GlobalBatchNorm]
+
+
+@pytest.mark.parametrize(
+    "part, found",
+    [
+        (nn.Dropout(0.1), "1 (Dropout)"),
+        (nn.Dropout(0.0), None),
+        (DropPath(0.2), "1 (DropPath)"),
+        (DropPath(0.0), None),
+        (EvoNorm2dB0(3), "1 (EvoNorm2dB0)"),
+        (nn.InstanceNorm2d(3), None),
+        (nn.BatchNorm2d(3), None),
+    ],
+)
+def test_what_cannot_be_one_over_processes_is_found(part, found):
+    network = synchronize_batchnorm(nn.Sequential(nn.BatchNorm2d(3), part), Doubled())
+    assert of_each_process(network) == found

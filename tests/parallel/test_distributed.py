@@ -23,10 +23,16 @@ CONFIGURATIONS = {
     },
     # The backward pass of the synchronized BatchNorm, differentiated in forward mode.
     "mlnt-forward-over-reverse": configuration("mlnt", "noisybench_cnn4", settings={"hessian": "forward-over-reverse"}),
+    # A BatchNorm that the method made by itself.
+    "own-batchnorm": configuration("own_heads:NormalisedHead", "noisybench_mlp"),
     # timm's BatchNorm with an activation inside.
     "mslg-timm": configuration("mslg", "test_efficientnet", image_size=32, limit_train=100),
 }
-PLAIN_BATCHNORM = configuration("ce", "noisybench_cnn4", sync_batchnorm=False)
+# What is declared to be another run on two processes.
+OF_TWO = {
+    "ce-apart": configuration("ce", "noisybench_cnn4", batch_parts=2),
+    "ce-bf16": configuration("ce", "noisybench_cnn4", precision="float32", mixed_precision="bf16", batch_parts=2),
+}
 
 
 def launch(*command: str | Path, processes: int = 2, **environment: str) -> subprocess.CompletedProcess:
@@ -45,13 +51,12 @@ def launch(*command: str | Path, processes: int = 2, **environment: str) -> subp
 def both_ways(tmp_path_factory) -> tuple[Path, Path]:
     """All configurations run by one process and by two; the two folders."""
     folder = tmp_path_factory.mktemp("runs")
-    every = CONFIGURATIONS | {"ce-plain-batchnorm": PLAIN_BATCHNORM}
     configurations = folder / "configurations.json"
-    configurations.write_text(json.dumps(every))
+    configurations.write_text(json.dumps(CONFIGURATIONS | OF_TWO))
     script = Path(__file__).parents[1] / "helpers" / "distributed_runs.py"
     found = launch(script, configurations, folder / "two")
     assert found.returncode == 0, found.stderr[-3000:]
-    run_all(every, folder / "one")
+    run_all(CONFIGURATIONS, folder / "one")
     return folder / "one", folder / "two"
 
 
@@ -72,7 +77,15 @@ def test_two_processes_are_one(both_ways, name):
 
 
 @pytest.mark.slow
-def test_batchnorm_is_of_each_process_where_it_is_not_synchronized(both_ways):
-    one, two = (folder / "ce-plain-batchnorm" for folder in both_ways)
+def test_batchnorm_of_each_process_is_another_run(both_ways):
+    one, two = both_ways[0] / "ce-batchnorm", both_ways[1] / "ce-apart"
     found = deviations(one, two)
     assert max(value for part, value in found.items() if "running" in part) > 1e-3
+    first, second = (RunRecord.load(folder / "result.json") for folder in (one, two))
+    assert second.cost.processes == second.config["batch_parts"] == 2 and second.run_id != first.run_id
+
+
+@pytest.mark.slow
+def test_bfloat16_on_two_processes_is_another_run(both_ways):
+    record = RunRecord.load(both_ways[1] / "ce-bf16" / "result.json")
+    assert record.config["mixed_precision"] == "bf16" and record.config["batch_parts"] == 2

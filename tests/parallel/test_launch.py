@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def noisybench(*arguments: str | Path, **environment: str) -> subprocess.Complet
 
 def run_in_one_process(method: str, output: Path, **changes) -> None:
     """The same run as SHORT says, here."""
-    run_all({output.name: configuration(method, "noisybench_mlp", sync_batchnorm=False, **changes)}, output.parent)
+    run_all({output.name: configuration(method, "noisybench_mlp", **changes)}, output.parent)
 
 
 @pytest.mark.slow
@@ -67,8 +68,19 @@ def test_processes_are_started_and_only_one_talks(tmp_path):
             ["--method", "failing_methods:FailsInStep"],
             "noisybench: process 1 of 2: method 'failing_methods:FailsInStep' failed at step 6: ValueError: bad luck",
         ),
+        (
+            ["--method", "own_heads:DroppingHead"],
+            "noisybench: model 'noisybench_mlp' on 2 processes: 0 (Dropout) of head is another on each process than on "
+            "one; give --set batch_parts=2, which is part of the run id, or use one process",
+        ),
+        (
+            ["--set", "mixed_precision=bf16", "--set", "precision=float32"],
+            "noisybench: mixed_precision bf16 on 2 processes: rounding to bfloat16 makes it another run than on one; "
+            "give --set batch_parts=2",
+        ),
+        (["--set", "batch_parts=3"], "noisybench: batch_parts 3 on 2 processes: it is for a run on 3 of them"),
     ],
-    ids=["usage", "data", "one fails to build", "one fails in a step"],
+    ids=["usage", "data", "one fails to build", "one fails in a step", "dropout", "bfloat16", "another number"],
 )
 def test_an_error_is_told_once(arguments, line, tmp_path):
     found = noisybench("run", *SHORT, "--output", tmp_path / "run", "--processes", "2", *arguments)
@@ -105,6 +117,27 @@ def test_a_method_that_steps_by_itself_ends_the_run_with_a_line(tmp_path):
     assert found.stderr.startswith("noisybench: method 'failing_methods:StepsByItself' failed at step ")
     assert found.stderr.count("\n") == 1, found.stderr
     assert RunRecord.load(tmp_path / "run" / "result.json").status == "failed"
+
+
+@pytest.mark.slow
+def test_a_run_of_a_release_with_another_batchnorm_is_not_gone_on_with(tmp_path):
+    command = ["run", *SHORT, "--model", "noisybench_cnn4", "--output", tmp_path / "run"]
+    assert noisybench(*command).returncode == 0
+    (tmp_path / "run" / "result.json").unlink()
+    file = tmp_path / "run" / "config.json"
+    stored = json.loads(file.read_text())
+    del stored["config"]["batch_parts"]
+    file.write_text(json.dumps(stored | {"config": stored["config"] | {"sync_batchnorm": False}}))
+    found = noisybench(*command, "--resume", "--processes", "2")
+    assert found.returncode == 2 and found.stderr.count("\n") == 1, found.stderr
+    assert "begun by a release whose BatchNorm saw each process's own part of a batch" in found.stderr
+    assert noisybench(*command, "--resume").returncode == 0
+
+
+def test_parts_of_a_batch_are_for_so_many_processes(cli, tmp_path):
+    code, _, errors = cli("run", "--set", "batch_parts=2", "--output", tmp_path / "run")
+    assert code == 2 and errors.startswith("noisybench: batch_parts 2 on 1 process: it is for a run on 2 of them")
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_launcher_is_enough(cli, monkeypatch, tmp_path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from noisybench import RunConfig, resolve
+from noisybench.leaderboard.stored_config import config_fault
 from noisybench.spec.config import ResolvedConfig
-from noisybench.spec.identity import ENVIRONMENT_FIELDS, run_id_of, science
+from noisybench.spec.identity import ENVIRONMENT_FIELDS, run_id_of, science, with_later_fields
 
 
 def test_run_id_is_of_what_can_change_a_result(tmp_path):
@@ -24,3 +27,29 @@ def test_later_fields_are_left_out_at_their_old_value_alone():
     assert science(today) == old and run_id_of(today) == run_id_of(old)
     other = today | {"schedule": {"name": "cosine", "warmup": 2}}
     assert science(other) == old | {"schedule": {"name": "cosine", "warmup": 2}} and run_id_of(other) != run_id_of(old)
+
+
+def test_batchnorm_of_each_process_is_part_of_the_id():
+    plain = resolve(RunConfig(method="ce"))
+    assert plain.batch_parts == 1 and "batch_parts" not in plain.science()
+    assert resolve(RunConfig(method="ce", batch_parts=2)).science() == plain.science() | {"batch_parts": 2}
+
+
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_what_earlier_releases_stored_is_read(synchronized):
+    plain = resolve(RunConfig(method="ce"))
+    stored = {name: value for name, value in plain.model_dump(mode="json").items() if name != "batch_parts"}
+    stored["sync_batchnorm"] = synchronized
+    assert run_id_of(stored) == plain.run_id
+    assert with_later_fields(stored) == plain.model_dump(mode="json")
+    assert resolve(RunConfig(**stored)) == plain
+    assert config_fault(stored) is None
+    assert config_fault(stored | {"sync_batchnorm": "yes"}) is not None
+
+
+def test_a_former_setting_that_meant_something_else_is_refused(cli):
+    code, _, errors = cli("run", "--dry-run", "--set", "sync_batchnorm=false")
+    assert code == 2 and errors.startswith(
+        "noisybench: sync_batchnorm=false is batch_parts now: give --set batch_parts=N"
+    )
+    assert cli("run", "--dry-run", "--set", "sync_batchnorm=true")[0] == 0

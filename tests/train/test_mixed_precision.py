@@ -100,8 +100,8 @@ def test_what_precision_is_part_of_the_run_id():
         return resolve(RunConfig(**given))
 
     plain = made()
-    assert "mixed_precision" not in plain.science() and "sync_batchnorm" not in plain.science()
-    assert made(mixed_precision="bf16").run_id != plain.run_id == made(sync_batchnorm=True).run_id
+    assert "mixed_precision" not in plain.science()
+    assert made(mixed_precision="bf16").run_id != plain.run_id
     assert "channels_last" not in plain.science() and made(channels_last=True).run_id != plain.run_id
     with pytest.raises(UserError, match="mixed_precision bf16 is for precision float32, not float64"):
         made(mixed_precision="bf16", precision="float64")
