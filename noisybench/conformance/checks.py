@@ -15,13 +15,13 @@ from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, VIT
 from noisybench.conformance.trial import Saved, Trial, trial_config
 from noisybench.core.errors import UserError
 from noisybench.methods.base import Settings
+from noisybench.methods.priors import needs_fault
 from noisybench.spec import registry
 from noisybench.spec.layers import recipe_conditions, resolve_dict
 from noisybench.spec.method_settings import method_settings
 from noisybench.spec.track import phases_behind
 from noisybench.train.outputs import check_probabilities
 
-INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
 LEARNED = 0.5  # test accuracy with 10 classes; a network that learns nothing gets about 0.1, at most 0.3
 STRENGTHS = ("weak", "strong")
 BOUNDARY, MID_EPOCH = 2, (1, 1)  # states are saved before epoch 2 starts, and after 1 step of epoch 1
@@ -56,9 +56,9 @@ class Subject:
 def declarations(subject: Subject) -> None:
     """The class attributes say what they may say."""
     method = subject.method_class
-    unknown = set(method.needs) - INFORMATION
-    if unknown:
-        raise Finding("declarations", f"needs names {sorted(unknown)[0]!r}; known: {', '.join(sorted(INFORMATION))}")
+    fault = needs_fault(method.needs)
+    if fault is not None:
+        raise Finding("declarations", fault)
     if not isinstance(method.heads, tuple) or not method.heads or len(set(method.heads)) != len(method.heads):
         raise Finding("declarations", f"heads is {method.heads!r}: give a tuple of different names, the headline first")
     if not _views_are_known(method.views):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from noisybench.data import Dataset
 from noisybench.methods.base import Method
-from noisybench.methods.context import UndeclaredError
+from noisybench.methods.priors import UndeclaredError
 from noisybench.parallel.world import World
 from noisybench.spec.config import RunConfig
 from noisybench.train.prepare import RunData, Streams

@@ -25,7 +25,7 @@ from noisybench.data import Dataset, Images
 from noisybench.data.pixels import ResidentPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.methods.base import Method
-from noisybench.methods.context import UndeclaredError
+from noisybench.methods.priors import UndeclaredError
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.layers import resolve_dict

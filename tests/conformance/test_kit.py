@@ -32,6 +32,7 @@ BROKEN = {  # class: (check, part of what is said, step)
     "RaisesInPredict": ("trains", "RuntimeError: no prediction today", 3),
     "ReadsNoiseRate": ("declared information", "noise_rate is read but not declared", 0),
     "ReadsNoiseRateInBuild": ("declared information", "noise_rate is read but not declared", 0),
+    "ReadsPriors": ("declared information", "add 'transition_matrix' to the method's needs", 0),
     "ReadsItsRank": ("declared information", "context.world.rank is read", 0),
     "NotANumber": ("finite losses", "loss is nan", 4),
     "LogsNotANumber": ("finite losses", "logs as 'ratio' is not finite: nan", 3),

@@ -25,6 +25,12 @@ class ReadsNoiseRateInBuild(CrossEntropy):
         self.rate = self.context.noise_rate
 
 
+class ReadsPriors(CrossEntropy):
+    def training_step(self, batch):
+        self.rates = self.context.priors["transition_matrix"].diagonal()
+        return super().training_step(batch)
+
+
 class ReadsItsRank(CrossEntropy):
     def training_step(self, batch):
         self.first = self.context.world.rank == 0
