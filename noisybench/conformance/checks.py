@@ -10,20 +10,22 @@ import torch
 from noisybench.conformance.bits import first_difference
 from noisybench.conformance.finding import Finding
 from noisybench.conformance.global_rng import surroundings
+from noisybench.conformance.reach import modules_values
 from noisybench.conformance.seal import reachable_secret
 from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, VIT
 from noisybench.conformance.trial import Saved, Trial, trial_config
 from noisybench.core.errors import UserError
 from noisybench.methods.base import Settings
+from noisybench.methods.priors import needs_fault
 from noisybench.spec import registry
 from noisybench.spec.layers import recipe_conditions, resolve_dict
 from noisybench.spec.method_settings import method_settings
 from noisybench.spec.track import phases_behind
 from noisybench.train.outputs import check_probabilities
 
-INFORMATION = {"meta_set", "noise_rate", "noise_kind", "transition_matrix"}
 LEARNED = 0.5  # test accuracy with 10 classes; a network that learns nothing gets about 0.1, at most 0.3
 STRENGTHS = ("weak", "strong")
+MOST_NAMED = 3  # attributes in one line
 BOUNDARY, MID_EPOCH = 2, (1, 1)  # states are saved before epoch 2 starts, and after 1 step of epoch 1
 
 
@@ -34,6 +36,7 @@ class Subject:
         self.name, self.overrides = name, overrides
         self.method_class = registry.load_method(name)
         self.saved: list[Saved] = []
+        self.modules_before: dict[tuple[str, str], Any] = {}
 
     def trial(self, setup) -> Trial:
         return Trial(self.name, setup, self.overrides)
@@ -41,6 +44,7 @@ class Subject:
     @functools.cached_property
     def reference(self) -> Trial:
         """Trained to the end, with states saved on the way."""
+        self.modules_before = modules_values()
         with surroundings(1):
             trial = self.trial(REFERENCE)
             for epoch in range(trial.config.epochs):
@@ -56,9 +60,9 @@ class Subject:
 def declarations(subject: Subject) -> None:
     """The class attributes say what they may say."""
     method = subject.method_class
-    unknown = set(method.needs) - INFORMATION
-    if unknown:
-        raise Finding("declarations", f"needs names {sorted(unknown)[0]!r}; known: {', '.join(sorted(INFORMATION))}")
+    fault = needs_fault(method.needs)
+    if fault is not None:
+        raise Finding("declarations", fault)
     if not isinstance(method.heads, tuple) or not method.heads or len(set(method.heads)) != len(method.heads):
         raise Finding("declarations", f"heads is {method.heads!r}: give a tuple of different names, the headline first")
     if not _views_are_known(method.views):
@@ -125,7 +129,8 @@ def inputs(subject: Subject) -> None:
 
 def sealed(subject: Subject) -> None:
     """It holds no true label, test image, path or benchmark object."""
-    found = reachable_secret(subject.reference.method, subject.reference.data)
+    trial = subject.reference
+    found = reachable_secret(trial.method, trial.data, trial.session.streams, subject.modules_before)
     if found is not None:
         raise Finding("sealed", f"{found} can be reached", subject.reference.step)
 
@@ -156,8 +161,17 @@ def resumes(subject: Subject) -> None:
         if difference is not None:
             raise Finding(
                 "state",
-                f"resumed after {saved.step} steps its {difference} ends differently: some state is not saved",
+                f"resumed after {saved.step} steps its {difference} ends differently: {_lost(resumed.lost)}",
             )
+
+
+def _lost(names: list[str]) -> str:
+    """Which state a checkpoint did not bring back, in words."""
+    if not names:
+        return "some state is not saved, and it is no attribute of the method (a file, a cache?)"
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    named = ", ".join(names[:MOST_NAMED])
+    return f"some state is not saved: {named}{more}; keep it in networks, optimizers, tensors or numbers"
 
 
 def predictions(subject: Subject) -> None:

@@ -11,21 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from noisybench.conformance.bits import first_difference, snapshot, unsavable
 from noisybench.conformance.finding import Finding
 from noisybench.conformance.global_rng import untouched
+from noisybench.conformance.held import differing, held_by
 from noisybench.conformance.seal import SealedWorld
 from noisybench.conformance.setups import BATCH_SIZE, EPOCHS, Setup
+from noisybench.core import rng
 from noisybench.core.errors import MethodError
 from noisybench.core.nested import merge
 from noisybench.data import Dataset, Images
 from noisybench.data.pixels import ResidentPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.methods.base import Method
-from noisybench.methods.context import UndeclaredError
+from noisybench.methods.priors import UndeclaredError
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.layers import resolve_dict
@@ -47,12 +50,23 @@ def trial_config(name: str, setup: Setup, overrides: dict[str, Any]) -> Resolved
     return resolve_dict(merge(merge(given, setup.given), overrides))
 
 
+def _images(pixels: Tensor, labels: np.ndarray, *, telling: bool) -> Images:
+    """A part of a dataset; unless it is to be telling, with images of classes drawn without a look at the labels."""
+    order = np.arange(len(labels)) if telling else rng.permutation(len(labels), 0, "conformance-images")
+    return Images(ResidentPixels(pixels[torch.from_numpy(order)]), labels)
+
+
 @dataclass(frozen=True)
 class Saved:
-    """A session's state as a checkpoint gave it back, and the steps that were done."""
+    """A session's state as a checkpoint gave it back, and the steps that were done.
+
+    Attributes:
+        held: digests of all that the method held (:func:`~noisybench.conformance.held.held_by`).
+    """
 
     step: int
     state: dict[str, Any]
+    held: dict[str, str]
 
 
 class Trial:
@@ -64,13 +78,14 @@ class Trial:
         card = registry.dataset_card("synthetic")
         size = self.config.image_size or card.image_size
         card = card.model_copy(update={"classes": card.classes[: setup.num_classes], "image_size": size})
-        train, test = (Images(ResidentPixels(pixels), labels) for pixels, labels in synthetic_images(card))
+        train, test = (_images(pixels, labels, telling=setup.telling) for pixels, labels in synthetic_images(card))
         prepared = prepare_dataset(self.config, Dataset(card, train, test))
         self.data = with_features(self.config, prepared, CPU, Progress())
         self.dtype = getattr(torch, self.config.precision)
         with self.blamed("building it"), untouched("building it", torch_too=True):
             self.session = Session(self.config, self.data, Place(SealedWorld(), CPU, self.dtype))
         self._inputs = self._input_tensors()
+        self.lost: list[str] = []
 
     @property
     def method(self) -> Method:
@@ -102,9 +117,10 @@ class Trial:
         return self
 
     def resume(self, saved: Saved) -> Trial:
-        """Put back a saved state and train the rest."""
+        """Put back a saved state and train the rest; afterwards ``lost`` names what came back as something else."""
         with self.blamed("putting back its state", check="state"):
             self.session.load_state_dict(saved.state)
+        self.lost = differing(saved.held, held_by(self.method))
         for epoch in self.session.epochs_left():
             for _ in self.steps(epoch):
                 pass
@@ -129,7 +145,7 @@ class Trial:
         difference = first_difference(state["method"], loaded["method"])
         if difference is not None:
             raise Finding("state", f"{difference} does not survive a checkpoint", self.step)
-        return Saved(self.step, loaded)
+        return Saved(self.step, loaded, held_by(self.method))
 
     def state(self) -> dict[str, Any]:
         """Everything the method holds now."""

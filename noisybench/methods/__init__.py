@@ -26,7 +26,8 @@ __all__ = [
 if TYPE_CHECKING:
     from noisybench.data.loader import Batch, Pass
     from noisybench.methods.base import LabelEstimate, Method, StepOutput
-    from noisybench.methods.context import Context, UndeclaredError
+    from noisybench.methods.context import Context
+    from noisybench.methods.priors import UndeclaredError
     from noisybench.methods.store import SampleStore
 else:  # imported when first used: a method's settings, in the folder beside, need no torch
     __getattr__ = lazy_names(
@@ -39,6 +40,6 @@ else:  # imported when first used: a method's settings, in the folder beside, ne
             "Pass": "noisybench.data.loader",
             "SampleStore": "noisybench.methods.store",
             "StepOutput": "noisybench.methods.base",
-            "UndeclaredError": "noisybench.methods.context",
+            "UndeclaredError": "noisybench.methods.priors",
         },
     )

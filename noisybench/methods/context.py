@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,19 @@ from torch import Tensor, nn
 from noisybench.core import rng
 from noisybench.data.loader import Stream
 from noisybench.methods.optimizers import build_optimizer
+from noisybench.methods.priors import Priors, UndeclaredError
 from noisybench.methods.store import SampleStore
 from noisybench.noise.request import NoiseTraits
 from noisybench.parallel.world import World
 from noisybench.spec.values import OptimizerConfig
 
-
-class UndeclaredError(RuntimeError):
-    """A method asked for something it does not declare in ``needs``."""
+# What is asked of a context and is not for methods: what to use instead.
+BENCHMARKS_OWN = {
+    "train": "use context.full_pass(function) for the train set's images and context.given_labels for its labels",
+    "meta": "add 'meta_set' to the method's needs and use batch.meta",
+    "test": "a method sees no test image outside predict",
+    "true_labels": "a method sees no true label",
+}
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Context:
         epochs: length of the run.
         device, dtype: where tensors live, and the floats' type.
         store: per-sample state.
+        needs: what the method declares.
+        priors: of what is known of the noise, that part; asking for more raises.
         scheduled: the optimizers whose learning rate follows the run's schedule.
         networks_made: how many initialisations were handed out; saved with the method's state.
     """
@@ -47,40 +54,41 @@ class Context:
     optimizer_config: OptimizerConfig
     seed: int
     world: World
-    train: Stream
+    train: InitVar[Stream]
     initialise: Callable[[int], nn.Module]
-    priors: dict[str, Any]
+    priors: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, train: Stream) -> None:
         self.networks_made: int = 0
         self.scheduled: list[torch.optim.Optimizer] = []
+        self.priors = Priors(self.priors, self.needs)
+        # A stream leads to the files and tables of the whole dataset: what a method holds offers its images alone.
+        self._num_rows, self._sweep = len(train), train.sweep
 
-    def _prior(self, name: str) -> Any:
-        if name not in self.needs:
-            raise UndeclaredError(f"{name} is read but not declared: add {name!r} to the method's needs")
-        return self.priors[name]
+    def __getattr__(self, name: str) -> Any:
+        if name in BENCHMARKS_OWN:
+            raise UndeclaredError(f"context.{name} is the benchmark's own: {BENCHMARKS_OWN[name]}")
+        raise AttributeError(f"context has no {name!r}")
 
     @property
     def noise_rate(self) -> float:
         """The requested noise rate, for methods that declare ``noise_rate``."""
-        return self._prior("noise_rate")
+        return self.priors["noise_rate"]
 
     @property
     def noise_kind(self) -> str:
         """The name of the noise model, for methods that declare ``noise_kind``."""
-        return self._prior("noise_kind")
+        return self.priors["noise_kind"]
 
     @property
     def noise_traits(self) -> NoiseTraits:
         """What is known of the noise model besides its name, for methods that declare ``noise_kind``."""
-        if "noise_kind" not in self.needs:
-            raise UndeclaredError("noise_traits is read but not declared: add 'noise_kind' to the method's needs")
         return self.priors["noise_traits"]
 
     @property
     def transition_matrix(self) -> Tensor:
         """C×C, T[i, j] = P(given j | true i) in the train set, for methods that declare ``transition_matrix``."""
-        return self._prior("transition_matrix").to(self.device, self.dtype)
+        return self.priors["transition_matrix"].to(self.device, self.dtype)
 
     def one_hot_labels(self) -> Tensor:
         """The given labels as one-hot rows (n×C, in ``dtype``), without the table of integers that F.one_hot makes."""
@@ -179,7 +187,7 @@ class Context:
         Args:
             function: from (images N×C×H×W, index N) to N×… rows.
         """
-        sweep = self.train.sweep(self.world.part(len(self.train)))
+        sweep = self._sweep(self.world.part(self._num_rows))
         rows = [function(images, index) for index, images in sweep]
         return self.world.gather_rows(torch.cat(rows))
 

@@ -51,8 +51,15 @@ class SampleStore:
         column.index_copy_(0, index, values)
 
     def replace(self, name: str, values: Tensor) -> None:
-        """Replace a whole column by values that every process holds alike, such as a full pass's."""
-        self._columns[name].copy_(values)
+        """Replace a whole column by values that every process holds alike, such as a full pass's.
+
+        Raises:
+            ValueError: they are not of the column's shape.
+        """
+        column = self._columns[name]
+        if values.shape != column.shape:  # copy_ alone would spread one value over many
+            raise ValueError(f"column {name!r} has shape {tuple(column.shape)}, its new values {tuple(values.shape)}")
+        column.copy_(values)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self._columns)

@@ -12,6 +12,7 @@ from noisybench.core.errors import MethodError, UserError
 from noisybench.data.loader import BatchOrder, TrainLoader
 from noisybench.methods.base import Method
 from noisybench.methods.context import Context
+from noisybench.methods.priors import needs_fault
 from noisybench.methods.store import SampleStore
 from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network
 from noisybench.models.sync_batchnorm import of_each_process, synchronize_batchnorm
@@ -31,6 +32,19 @@ class Place:
     dtype: torch.dtype
 
 
+def declared_needs(name: str) -> frozenset[str]:
+    """What a method declares to be told.
+
+    Raises:
+        UserError: it declares what there is not.
+    """
+    needs = registry.load_method(name).needs
+    fault = needs_fault(needs)
+    if fault is not None:
+        raise UserError(f"method {name!r}: {fault}")
+    return frozenset(needs)
+
+
 def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> tuple[Method, TrainLoader]:
     """The method and the loader that feeds it what it declares.
 
@@ -38,15 +52,15 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
         UserError: the method, the model and the data do not fit together.
         MethodError: the method raised.
     """
-    method_class = registry.load_method(config.method)
-    _refuse_what_is_missing(config, data, streams, method_class)
+    method_class, needs = registry.load_method(config.method), declared_needs(config.method)
+    _refuse_what_is_missing(config, data, streams, needs)
     if config.batch_size < place.world.size:
         raise UserError(
             f"batch_size {config.batch_size} for {place.world.size} processes: give each at least one image"
         )
     loader = TrainLoader(
         streams.train,
-        streams.meta if "meta_set" in method_class.needs else None,
+        streams.meta if "meta_set" in needs else None,
         BatchOrder(config.batch_size, config.seed, shuffled=config.order == "shuffled"),
         views=method_class.views,
         world=place.world,
@@ -82,21 +96,21 @@ def _make_one_of_processes(config: ResolvedConfig, method: Method, world: World)
             )
 
 
-def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Streams, method: type[Method]) -> None:
+def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Streams, needs: frozenset[str]) -> None:
     """Raise a UserError if the method declares what this run has not."""
-    if "meta_set" in method.needs and streams.meta is None:
+    if "meta_set" in needs and streams.meta is None:
         raise UserError(
             f"method {config.method!r} needs a clean meta set, and meta_size is 0: give --meta-size, or --clean-labels "
             f"where true labels are unknown"
         )
     if data.true_labels is not None:
         return
-    if "transition_matrix" in method.needs:
+    if "transition_matrix" in needs:
         raise UserError(
             f"method {config.method!r} needs the transition matrix, which nobody knows for the labels of "
             f"{config.dataset}"
         )
-    if "noise_rate" in method.needs and data.noise_rate == 0:
+    if "noise_rate" in needs and data.noise_rate == 0:
         raise UserError(
             f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
             f"give your estimate as --noise-rate"
@@ -105,7 +119,8 @@ def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Stre
 
 def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> Context:
     """What the method may know of its run."""
-    matrix = data.train_transition_matrix()
+    needs = declared_needs(config.method)
+    matrix = data.train_transition_matrix() if "transition_matrix" in needs else None
     return Context(
         num_classes=data.dataset.num_classes,
         given_labels=streams.train.labels,
@@ -113,13 +128,13 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
         device=place.device,
         dtype=place.dtype,
         store=SampleStore(len(streams.train), place.device, place.world),
-        needs=registry.load_method(config.method).needs,
+        needs=needs,
         optimizer_config=config.optimizer,
         seed=config.seed,
         world=place.world,
         train=streams.train,
         initialise=_initialiser(config, data, place.world),
-        priors={
+        priors={  # the context keeps what is declared
             "noise_rate": data.noise_rate,
             "noise_kind": data.noise.kind,
             "noise_traits": traits_of(data.noise.kind),

@@ -8,7 +8,7 @@ from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
-from noisybench.train.build import Place
+from noisybench.train.build import Place, declared_needs
 from noisybench.train.prepare import RunData
 from noisybench.train.session import Past, Session
 
@@ -30,7 +30,8 @@ def make_record(
     by_name = {name: [row.get(name) for row in curves] for name in names}
     headline = declared.heads[0]
     heads = {head: selected(by_name, head, headline) if curves else {} for head in declared.heads}
-    clean = len(data.splits.meta) if "meta_set" in declared.needs else 0
+    needs = declared_needs(config.method) if session is None else session.needs
+    clean = len(data.splits.meta) if "meta_set" in needs else 0
     return RunRecord(
         status="completed" if error is None else "failed",
         error=error,
@@ -56,7 +57,7 @@ def make_record(
         information_used=InformationUsed(
             clean_labels=clean,
             clean_labels_for_selection=len(data.splits.clean_val),
-            noise_prior=sorted(declared.needs & {"noise_rate", "noise_kind", "transition_matrix"}),
+            noise_prior=sorted(needs - {"meta_set"}),
             pretrained_weights=config.pretrained,
         ),
         cost=Cost(

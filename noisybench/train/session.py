@@ -22,7 +22,7 @@ from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE, under_method
 from noisybench.spec.schedule import learning_rate
-from noisybench.train.build import Place, build
+from noisybench.train.build import Place, build, declared_needs
 from noisybench.train.evaluate import TrainingMeter, evaluated, label_quality
 from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
@@ -75,6 +75,7 @@ class Session:
 
     Attributes:
         streams: the data on the device.
+        needs: what the method declared when it was built, whatever it says later.
         method, loader: as built; the loader feeds the method what it declares.
         past: what is behind it; its state, with the method's.
 
@@ -86,6 +87,7 @@ class Session:
     def __init__(self, config: ResolvedConfig, data: RunData, place: Place):
         self.config, self.data, self.place, self.world = config, data, place, place.world
         self.streams = streams(config, data, place.device, place.dtype)
+        self.needs = declared_needs(config.method)
         self.method, self.loader = build(config, data, self.streams, place)
         self.past = Past()
         self._epoch: tuple[int, BegunEpoch, TrainingMeter] | None = None  # the one that has begun and is not evaluated

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import random
 import time
+import types
 from typing import ClassVar
 
 import numpy as np
@@ -25,10 +27,27 @@ class ReadsNoiseRateInBuild(CrossEntropy):
         self.rate = self.context.noise_rate
 
 
+class ReadsPriors(CrossEntropy):
+    def training_step(self, batch):
+        self.rates = self.context.priors["transition_matrix"].diagonal()
+        return super().training_step(batch)
+
+
 class ReadsItsRank(CrossEntropy):
     def training_step(self, batch):
         self.first = self.context.world.rank == 0
         return super().training_step(batch)
+
+
+class ReadsTheNumberOfProcesses(CrossEntropy):
+    def loss(self, logits, batch):
+        return super().loss(logits, batch) / self.context.world.size
+
+
+class AsksHowItIsRun(CrossEntropy):
+    def build(self):
+        super().build()
+        self.alone = self.context.world._accelerator.num_processes == 1
 
 
 class UnknownNeed(CrossEntropy):
@@ -73,6 +92,61 @@ class StateOfNumPy(CrossEntropy):
     def loss(self, logits, batch):
         self.seen += 1
         return super().loss(logits, batch) / float(self.seen[0])
+
+
+class StateInAnObject(CrossEntropy):
+    def build(self):
+        super().build()
+        self.memory = types.SimpleNamespace(seen=0)
+
+    def loss(self, logits, batch):
+        self.memory.seen += 1
+        return super().loss(logits, batch) / self.memory.seen
+
+
+class StateInADeque(CrossEntropy):
+    def build(self):
+        super().build()
+        self.recent = collections.deque([1.0], maxlen=3)
+
+    def loss(self, logits, batch):
+        self.recent.append(len(self.recent) + 0.5 * self.recent[-1])
+        return super().loss(logits, batch) / self.recent[-1]
+
+
+class StateInAGenerator(CrossEntropy):
+    def build(self):
+        super().build()
+        self.drawn = self.context.generator("weights")
+
+    def loss(self, logits, batch):
+        return super().loss(logits, batch) * self.drawn.uniform(0.5, 1.5)
+
+
+class StateInASchedule(CrossEntropy):
+    """A scheduler of torch's counts its own steps."""
+
+    def build(self):
+        super().build()
+        self.own = torch.optim.SGD(self.network.parameters(), lr=0.05)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.own, lambda step: 1 / (1 + step))
+
+    def training_step(self, batch):
+        logits = self.network(batch.images)
+        loss = self.loss(logits, batch)
+        self.context.step(loss, self.own)
+        self.schedule.step()
+        return StepOutput(loss, logits)
+
+
+class StateOnTheContext(CrossEntropy):
+    def build(self):
+        super().build()
+        self.context.seen = 0
+
+    def loss(self, logits, batch):
+        self.context.seen += 1
+        return super().loss(logits, batch) / self.context.seen
 
 
 class ForeignState(CrossEntropy):

@@ -18,16 +18,20 @@ EVERYONE = list(range(SAMPLES))
 CPU = torch.device("cpu")
 
 
-def small_method(
-    method_class: type[Method], *, epochs: int = 20, lr: float = 0.1, momentum: float = 0.9, priors=None, **settings
-) -> Method:
-    """The method, built with these settings."""
+def train_stream() -> Stream:
+    """The train set, always the same."""
     drawn = np.random.default_rng(0)
     pixels = torch.from_numpy(drawn.integers(0, 256, (SAMPLES, 1, SIDE, SIDE), dtype=np.uint8))
     labels = drawn.permutation(np.arange(SAMPLES) % CLASSES)
     normalize = Normalizer([0.5], [0.5], CPU, torch.float64)
-    train = Stream(Images(pixels, labels), labels, np.arange(SAMPLES), None, normalize)
-    world = process()
+    return Stream(Images(pixels, labels), labels, np.arange(SAMPLES), None, normalize)
+
+
+def small_method(
+    method_class: type[Method], *, epochs: int = 20, lr: float = 0.1, momentum: float = 0.9, priors=None, **settings
+) -> Method:
+    """The method, built with these settings."""
+    train, world = train_stream(), process()
 
     def initialise(number: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -55,12 +59,12 @@ def small_method(
 def small_batch(method: Method, rows: list[int], *, epoch: int = 0, global_size: int | None = None) -> Batch:
     """These rows of the train set, with four clean images that are other than all of it."""
     index = torch.tensor(rows)
-    stream = method.context.train
+    stream = train_stream()
     meta_images = torch.linspace(-1, 1, 4 * SIDE * SIDE, dtype=torch.float64).view(4, 1, SIDE, SIDE)
     return Batch(
         index=index,
         views=[stream.images(index)],
-        labels=stream.labels[index],
+        labels=method.context.given_labels[index],
         epoch=epoch,
         step=epoch,
         global_size=global_size or len(rows),

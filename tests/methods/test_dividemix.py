@@ -204,7 +204,7 @@ def test_a_network_without_labelled_samples_sits_out_and_two_are_an_error():
 def test_the_split_does_not_depend_on_the_mode_it_is_called_in():
     method, images, *_ = with_good_networks()
     assert all(network.training for network in method.networks)
-    method.context.train = Images(images)
+    method.context._sweep = Images(images).sweep
     before = method.context.store["clean_probability"].clone()
     method.start_epoch(11)
     assert torch.equal(before, method.context.store["clean_probability"])

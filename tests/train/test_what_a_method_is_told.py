@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import noisybench
+from noisybench.core.errors import MethodError, UserError
 from noisybench.methods import LabelEstimate, Method, StepOutput, UndeclaredError
 
 PRIORS = ("noise_rate", "noise_kind", "transition_matrix")
@@ -94,6 +95,90 @@ def test_the_record_says_what_was_used(tmp_path, method, clean, priors, cost):
     assert record.cost.forward_equivalents_per_step == cost
     assert told["meta"] == (clean > 0)
     assert [name for name in sorted(PRIORS) if told[name] is not UndeclaredError] == priors
+
+
+class TakesFromPriors(Asks):
+    def build(self):
+        super().build()
+        name, way = WAYS[taken]
+        told["taken"] = way(self.context, name)
+
+
+class DeniesItsNeeds(Asks):
+    """Takes what it declares, and says afterwards that it declares nothing."""
+
+    needs = frozenset({"meta_set", "noise_rate"})
+
+    def build(self):
+        super().build()
+        type(self).needs = self.context.needs = frozenset()
+
+
+WAYS = {
+    "item": ("transition_matrix", lambda context, name: context.priors[name]),
+    "get": ("noise_rate", lambda context, name: context.priors.get(name)),
+    "traits": ("noise_traits", lambda context, name: context.priors[name]),
+    "property": ("noise_kind", lambda context, name: getattr(context, name)),
+    "declared late": (
+        "noise_rate",
+        lambda context, name: setattr(context, "needs", frozenset({name})) or context.noise_rate,
+    ),
+    "train": ("train", lambda context, name: context.train.pixels),
+}
+taken = ""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_not_declared_cannot_be_read(tmp_path, monkeypatch, way):
+    """One line says what to declare; nothing of it is in the context, whatever one reads it by."""
+    monkeypatch.setitem(globals(), "taken", way)
+    with pytest.raises(MethodError) as caught:
+        run(tmp_path / "run", "TakesFromPriors")
+    name = WAYS[way][0]
+    needed = {"noise_traits": "noise_kind"}.get(name, name)
+    said = f"{name} is read but not declared: add '{needed}' to the method's needs"
+    if name == "train":
+        said = "context.train is the benchmark's own: use context.full_pass(function) for the train set's images"
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert "taken" not in told
+
+
+def test_a_context_holds_what_is_declared_and_no_more(tmp_path, monkeypatch):
+    held = {}
+    build = Asks.build
+    monkeypatch.setattr(Asks, "build", lambda self: build(self) or held.update(self.context.priors))
+    run(tmp_path / "none", "Asks")
+    assert held == {}
+    run(tmp_path / "rate", "AsksForTheRate")
+    assert held == {"noise_rate": 0.37}
+
+
+def test_the_record_says_what_was_declared_when_the_method_was_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(DeniesItsNeeds, "needs", DeniesItsNeeds.needs)  # put back afterwards
+    used = run(tmp_path / "run", "DeniesItsNeeds").information_used
+    assert (used.clean_labels, used.noise_prior) == (SIZES["meta_size"], ["noise_rate"])
+
+
+class NeedsTheTruth(Asks):
+    needs = frozenset({"true_labels"})
+
+
+class NeedsAText(Asks):
+    needs = "meta_set"
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("NeedsTheTruth", "needs names 'true_labels'; known: meta_set, noise_kind, noise_rate, transition_matrix"),
+        ("NeedsAText", "needs is 'meta_set': give a frozenset of names"),
+    ],
+)
+def test_what_there_is_not_cannot_be_declared(tmp_path, method, said):
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "run", method)
+    assert str(caught.value).endswith(said)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_records_cost_is_of_the_noisy_train_set(tmp_path):
