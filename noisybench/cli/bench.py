@@ -94,15 +94,19 @@ def plan(
     shards: Annotated[
         int | None, typer.Option(min=1, help="Its array tasks. [default: one per run, at most 64]")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a FILE that is no such script.")] = False,
 ) -> None:
     from noisybench.bench.report import print_plan
     from noisybench.core.console import console
+    from noisybench.core.own_outputs import SLURM_SCRIPT
     from noisybench.leaderboard.store import open_board
 
     if shards is not None and slurm is None:
         raise UserError("--shards: only with --slurm FILE")
     if slurm is not None and shard != "1/1":
         raise UserError("--shard: the script's array tasks take the shards; leave it out with --slurm")
+    if slurm is not None:
+        SLURM_SCRIPT.refuse_foreign(slurm, force=force)
     selection, opened = _selection(seeds, methods, shard), open_board(board, root)
     environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
     suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
