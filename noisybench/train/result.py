@@ -10,7 +10,8 @@ from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecor
 from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import weights_hash
 from noisybench.train.prepare import RunData
-from noisybench.train.session import Past, Session
+from noisybench.train.progress_made import Past
+from noisybench.train.session import Session
 
 
 def make_record(
