@@ -8,8 +8,9 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from noisybench.core.errors import UserError, one_line
 
@@ -52,7 +53,7 @@ def refuse_special(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_regular(file: Path) -> Iterator[BinaryIO]:
+def open_regular(file: Path) -> Iterator[BufferedReader]:
     """A regular file, or a link to one, opened to be read: never a pipe or a device, which may have no end.
 
     Raises:
