@@ -12,7 +12,7 @@ from benchmarks.perf.problem import Problem, Size
 from benchmarks.perf.records import Circumstances, Record, make_records
 from benchmarks.perf.timing import interleaved
 from noisybench.methods.optimizers import build_optimizer
-from noisybench.train.session import BegunEpoch
+from noisybench.train.progress_made import BegunEpoch
 
 PADDING = 4
 FRAMEWORK, BARE = "noisybench, ce", "bare loop"

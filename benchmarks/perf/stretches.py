@@ -20,7 +20,8 @@ from benchmarks.perf.together import Piece
 from noisybench.core.machine import keep_freed_memory
 from noisybench.parallel.connect import forget_another_precision
 from noisybench.train.evaluate import accuracies
-from noisybench.train.session import BegunEpoch, Step
+from noisybench.train.progress_made import BegunEpoch
+from noisybench.train.session import Step
 
 WARM_UP, MAIN, EVALUATION = "warm-up", "main phase", "evaluation"
 MIXED = {"fp32": "no", "bf16": "bf16"}  # as a run's configuration says it

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from noisybench.core.errors import UserError
 from noisybench.core.files import replace_file
+from noisybench.core.own_outputs import SLURM_SCRIPT
 
 SCRIPT = """\
 #!/bin/bash
+# {mark}
 # One array task runs one shard. A task that is preempted is queued again and goes on from its last checkpoint; tasks
 # that overlap never run the same cell. Set what your cluster needs (partition, account, time, GPUs).
 #SBATCH --job-name={name}
@@ -37,6 +39,7 @@ def write_script(file: Path, name: str, arguments: list[str], shards: int) -> No
     """
     log = file.parent / "slurm-logs"  # made now: SLURM makes no folder
     text = SCRIPT.format(
+        mark=SLURM_SCRIPT.mark,
         name=f"noisybench-{name}",
         shards=shards,
         log=log / "slurm-%A_%a.out",

@@ -31,6 +31,9 @@ Noise = Annotated[
     list[str] | None,
     typer.Option(metavar="KIND:FILE", help="The file that a noise model of the board reads; once for each such model."),
 ]
+ImportMethods = Annotated[
+    bool, typer.Option("--import-methods", help="Import the modules that the card names as methods: they run as code.")
+]
 NoFile = Annotated[bool, typer.Option("--no-file", help="Do not file finished records on the board.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds the boards' folders.")]
 CheckpointSteps = Annotated[
@@ -60,6 +63,7 @@ def run(
     noise: Noise = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_file: NoFile = False,
+    import_methods: ImportMethods = False,
     root: Root = ROOT,
     checkpoint_steps: CheckpointSteps = None,
     checkpoint_minutes: CheckpointMinutes = None,
@@ -69,6 +73,7 @@ def run(
     from noisybench.leaderboard.store import open_board
 
     selection, opened = _selection(seeds, methods, shard), open_board(board, root)
+    _ask_before_importing(opened, selection, import_methods)
     environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
     suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
     raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
@@ -87,6 +92,7 @@ def plan(
     data_path: DataPath = None,
     noise: Noise = None,
     no_file: NoFile = False,
+    import_methods: ImportMethods = False,
     root: Root = ROOT,
     checkpoint_steps: CheckpointSteps = None,
     checkpoint_minutes: CheckpointMinutes = None,
@@ -94,16 +100,21 @@ def plan(
     shards: Annotated[
         int | None, typer.Option(min=1, help="Its array tasks. [default: one per run, at most 64]")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a FILE that is no such script.")] = False,
 ) -> None:
     from noisybench.bench.report import print_plan
     from noisybench.core.console import console
+    from noisybench.core.own_outputs import SLURM_SCRIPT
     from noisybench.leaderboard.store import open_board
 
     if shards is not None and slurm is None:
         raise UserError("--shards: only with --slurm FILE")
     if slurm is not None and shard != "1/1":
         raise UserError("--shard: the script's array tasks take the shards; leave it out with --slurm")
+    if slurm is not None:
+        SLURM_SCRIPT.refuse_foreign(slurm, force=force)
     selection, opened = _selection(seeds, methods, shard), open_board(board, root)
+    _ask_before_importing(opened, selection, import_methods)
     environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
     suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
     print_plan(suite, console())
@@ -120,6 +131,7 @@ def plan(
         options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         given += [text for named in noise or [] for text in ("--noise", named)]
+        given += ["--import-methods"] if import_methods else []
         given += ["--no-file"] if no_file else ["--root", str(root)]
         count = min(len(suite.runs), shards or MAX_SHARDS)
         write_script(slurm, Path(board).stem, ["bench", "run", board, *given], count)
@@ -127,6 +139,23 @@ def plan(
 
 
 MAX_SHARDS = 64
+
+
+def _ask_before_importing(board: Board, selection: Selection, allowed: bool) -> None:
+    """Refuse to import what somebody else's card names: a module runs as code. What the user names is asked for.
+
+    Raises:
+        UserError: the card names such a method, and nothing allows it.
+    """
+    from noisybench.spec import registry
+
+    known = {entry.value for entry in registry.method_entry_points().values()}
+    named = [name for name in board.card.methods if ":" in name and name not in known]
+    if named and selection.methods is None and not allowed:
+        raise UserError(
+            f"board {board.card.name!r}: its card names the module of method {named[0]!r}, and importing that runs its "
+            f"code: add --import-methods if you trust it, or choose by --methods"
+        )
 
 
 def _selection(seeds: int | None, methods: str | None, shard: str) -> Selection:

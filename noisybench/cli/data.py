@@ -32,7 +32,8 @@ def info(
     name: Name,
     data_path: DataPath = None,
     output: Annotated[Path | None, typer.Option(help="The contact sheet. [default: NAME-sheet.png]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is no contact sheet.")] = False,
 ) -> None:
     from noisybench.cli.data_report import info as show
 
-    show(name, data_path, output)
+    show(name, data_path, output, force=force)

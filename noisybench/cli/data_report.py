@@ -12,6 +12,7 @@ from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
 from noisybench.core.file_names import shown_file
 from noisybench.core.files import replace_file
+from noisybench.core.own_outputs import CONTACT_SHEET
 from noisybench.data.cifar_archives import find_batches
 from noisybench.data.contact_sheet import contact_sheet
 from noisybench.data.datasets import BUILT_IN, Dataset, open_dataset, order_fingerprint
@@ -24,6 +25,7 @@ from noisybench.spec.cards import DatasetCard
 from noisybench.spec.user_images import is_own
 
 SHOWN = 20  # names of one kind
+SHEET_NAME = 40  # characters of a dataset's name in that of its contact sheet: a path may be long
 
 
 def verify(name: str, data_path: Path | None) -> bool:
@@ -97,13 +99,19 @@ def _count_broken(part: str, lines: list[str], size: int, report: Report) -> Non
         report.problems += [f"  and {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
 
 
-def info(name: str, data_path: Path | None, output: Path | None) -> None:
+def info(name: str, data_path: Path | None, output: Path | None, *, force: bool = False) -> None:
     """Print class counts and the order of the labels, and write the contact sheet.
+
+    Args:
+        output: the contact sheet's file; named after the dataset if not given.
+        force: also over a file that is no contact sheet of this tool's.
 
     Raises:
         UserError: the data is missing or wrong, or the sheet cannot be written.
     """
     card = registry.dataset_card(name)
+    output = output or Path(re.sub(r"[^\w.-]+", "-", name)[-SHEET_NAME:] + "-sheet.png")
+    CONTACT_SHEET.refuse_foreign(output, force=force)
     dataset = open_dataset(card, data_path=data_path, image_size=None)
     table = Table(title=literal(f"{shown_file(card.name)}: images by label as shipped", "table.title"))
     table.add_column("id", justify="right")
@@ -121,10 +129,9 @@ def info(name: str, data_path: Path | None, output: Path | None) -> None:
     say(_order(card, dataset, data_path))
     for note in dataset.notes:
         say(note)
-    output = output or Path(re.sub(r"[^\w.-]+", "-", name) + "-sheet.png")
     try:
         with replace_file(output) as temporary:
-            contact_sheet(dataset).save(temporary, format="PNG")
+            contact_sheet(dataset).save(temporary, format="PNG", pnginfo=CONTACT_SHEET.png_text())
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
     say(f"{output}: contact sheet, one row for each class")

@@ -16,6 +16,8 @@ Dataset = Annotated[str, typer.Option(help="A name from `noisybench datasets`.")
 DataPath = Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")]
 LimitTrain = Annotated[int | None, typer.Option(help="Use so many training images (stratified).")]
 Heat = Annotated[Path | None, typer.Option("--png", help="Draw the transition matrix as a heat map.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that exists.")]
+ForceMaps = Annotated[bool, typer.Option("--force", help="Write over files that are no heat maps.")]
 
 
 def _config(**given: Any):
@@ -35,14 +37,15 @@ def _of_clean_labels(**given: Any):
     return config
 
 
-def _writable(output: Path) -> None:
+def _writable(output: Path, force: bool) -> None:
     """Find out before the work that its result cannot be stored."""
+    from noisybench.core.own_outputs import NOISE_FILE
+
     if output.suffix != ".npz":
         raise UserError(f"--output {output}: give a name that ends in .npz")
     if not output.parent.is_dir():
         raise UserError(f"--output {output}: no folder {output.parent}")
-    if output.exists():
-        raise UserError(f"--output {output}: exists; give a new name")
+    NOISE_FILE.refuse_foreign(output, force=force)
 
 
 @app.command(
@@ -58,9 +61,10 @@ def make(
     protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
     data_path: DataPath = None,
     limit_train: LimitTrain = None,
+    force: Force = False,
 ) -> None:
     options = locals()
-    _writable(options.pop("output"))
+    _writable(options.pop("output"), options.pop("force"))
     config = _config(**options)
 
     from noisybench.cli.noise_report import print_summary
@@ -75,11 +79,15 @@ def make(
 def show(
     file: Annotated[Path, typer.Argument(help="A noise file, or the noise.npz of a run.")],
     png: Heat = None,
+    force: ForceMaps = False,
 ) -> None:
     from noisybench.cli.noise_report import class_names, print_noise
+    from noisybench.core.own_outputs import HEAT_MAP
     from noisybench.noise import NoiseArtifact
     from noisybench.noise.heat_map import heat_map
 
+    if png is not None:
+        HEAT_MAP.refuse_foreign(png, force=force)
     artifact = NoiseArtifact.load(file)
     print_noise(artifact, str(file))
     if png is not None:
@@ -99,8 +107,9 @@ def import_(
     limit_train: LimitTrain = None,
     noisy_column: Annotated[str, typer.Option(help="The column of given labels.")] = "noisy",
     clean_column: Annotated[str, typer.Option(help="The column of clean labels.")] = "clean",
+    force: Force = False,
 ) -> None:
-    _writable(output)
+    _writable(output, force)
     config = _of_clean_labels(dataset=dataset, data_path=data_path, limit_train=limit_train)
 
     from noisybench.cli.noise_report import print_summary
@@ -130,8 +139,9 @@ def student(
     temperature: Annotated[float, typer.Option(min=1e-3, help="Divides the logits that are compared.")] = 2.0,
     hard_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the loss on the clean labels.")] = 0.3,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation. [default: 0]")] = None,
+    force: Force = False,
 ) -> None:
-    _writable(output)
+    _writable(output, force)
     config = _of_clean_labels(
         dataset=dataset,
         data_path=data_path,
@@ -168,10 +178,13 @@ def estimate(
     run: Annotated[Path, typer.Argument(help="A run's output folder.")],
     data_path: Annotated[Path | None, typer.Option(help="The dataset's folder, if it has moved.")] = None,
     png: Annotated[Path | None, typer.Option(help="Folder for a heat map of each matrix.")] = None,
+    force: ForceMaps = False,
 ) -> None:
-    from noisybench.cli.noise_report import print_estimates
+    from noisybench.cli.noise_report import print_estimates, refuse_foreign_maps
     from noisybench.train.finished import load_run
 
+    if png is not None:
+        refuse_foreign_maps(png, force=force)
     finished = load_run(run, data_path)
     probabilities = finished.predict_train_set().double().cpu().numpy()
     print_estimates(finished.data, probabilities, png, finished.checked_labels())

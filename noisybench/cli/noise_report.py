@@ -11,6 +11,7 @@ from rich.table import Table
 from noisybench.core.console import console, literal, say
 from noisybench.core.errors import UserError
 from noisybench.core.names import shown_name
+from noisybench.core.own_outputs import HEAT_MAP
 from noisybench.noise.artifact import NoiseArtifact, transition_matrix
 from noisybench.noise.estimate import ESTIMATORS, noise_rate, wilson_interval
 from noisybench.noise.heat_map import heat_map
@@ -126,7 +127,21 @@ def print_estimates(
         except OSError as error:
             raise UserError(f"--png {png}: cannot be made ({error.strerror})") from error
         for name, matrix in matrices.items():
-            heat_map(png / f"{name.replace(' ', '-')}.png", matrix, names, f"transition matrix: {name}")
+            heat_map(png / _map_name(name), matrix, names, f"transition matrix: {name}")
+
+
+def _map_name(matrix: str) -> str:
+    return f"{matrix.replace(' ', '-')}.png"
+
+
+def refuse_foreign_maps(folder: Path, *, force: bool) -> None:
+    """Refuse to write heat maps over what this tool did not write, before the work.
+
+    Raises:
+        UserError: such a file is in the folder.
+    """
+    for name in ("true", "checked labels", *ESTIMATORS):
+        HEAT_MAP.refuse_foreign(folder / _map_name(name), force=force)
 
 
 def _say_checked(checked: tuple[np.ndarray, np.ndarray], names: list[str]) -> None:

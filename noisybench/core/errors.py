@@ -87,4 +87,7 @@ class SaidElsewhere(UserError):
 
 def one_line(error: BaseException) -> str:
     """What another library's error says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    try:
+        return " ".join(str(error).split()) or type(error).__name__
+    except Exception:  # somebody's own class of errors
+        return type(error).__name__

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,26 @@ def refuse_special(file: Path) -> None:
         raise UserError(f"{file}: {kind}, and nothing is written over that; give another name")
 
 
+@contextlib.contextmanager
+def open_regular(file: Path) -> Iterator[BufferedReader]:
+    """A regular file, or a link to one, opened to be read: never a pipe or a device, which may have no end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it is no regular file, or cannot be opened.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(file).st_mode):  # looked at before it is opened: opening may act on a device
+            raise UserError(f"{file}: {'a folder' if file.is_dir() else 'no regular file'}")
+        stream = open(file, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({_reason(error)})") from error
+    with stream:
+        yield stream
+
+
 def read_regular(file: Path, most: int, *, follow: bool = True) -> bytes:
     """The content of a regular file, which has an end: never of a pipe or a device.
 
@@ -76,11 +97,14 @@ def read_regular(file: Path, most: int, *, follow: bool = True) -> bytes:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-        raise UserError(f"{file}: cannot be read ({reason.lower()})") from error
+        raise UserError(f"{file}: cannot be read ({_reason(error)})") from error
     if content is None or len(content) > most:
         raise UserError(f"{file}: {max(status.st_size, most + 1):,} bytes; it may have at most {most:,}")
     return content
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)).lower()
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -121,12 +145,12 @@ def file_sha256(file: Path) -> str:
         UserError: there is no such file, or it cannot be read.
     """
     try:
-        with open(file, "rb") as stream:
+        with open_regular(file) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file") from error
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{file}: cannot be read ({_reason(error)})") from error
 
 
 def canonical_json(value: Any) -> str:

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from noisybench.core.errors import UserError, one_line
 from noisybench.core.machine import cores
+from noisybench.core.time_limit import seconds
 from noisybench.data.pixels import PixelSource
-from noisybench.parallel.environment import seconds
 from noisybench.parallel.signals import ignore_stop_signals, stop_signals_held
 
 Request = tuple[np.ndarray | None, ...]  # rows of each source; None where nothing is wanted of it

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.context import Context
+from noisybench.methods.store import copy_saved
 from noisybench.spec.values import Settings
 
 AnySettings = Settings  # by another name: within Method, ``Settings`` is the method's own class
@@ -151,15 +152,18 @@ class Method:
         if differing:
             raise ValueError(f"saved state and method differ in {differing[0]!r}: make all state in build()")
         self.context.store.load_state_dict(state["store"])
-        self.context.networks_made = state["networks_made"]
+        made = state["networks_made"]
+        if type(made) is not int or made < 0:
+            raise ValueError(f"saved 'networks_made' is {made!r}, no number of networks")
+        self.context.networks_made = made
         for name, part, holder, key in list(_walk(vars(self))):
             if isinstance(part, nn.Module | torch.optim.Optimizer):
                 part.load_state_dict(state[name])
             elif isinstance(part, Tensor):
-                if part.shape != state[name].shape:  # copy_ alone would spread one value over many
-                    raise ValueError(f"saved {name!r} has shape {tuple(state[name].shape)}, not {tuple(part.shape)}")
-                part.copy_(state[name])
+                copy_saved(name, part, state[name])
             elif isinstance(part, bool | int | float) and part != state[name]:
+                if not isinstance(state[name], bool | int | float):
+                    raise ValueError(f"saved {name!r} is no number")
                 holder[key] = state[name]
 
 

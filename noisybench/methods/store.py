@@ -74,4 +74,18 @@ class SampleStore:
         if differing:
             raise ValueError(f"saved state and store differ in column {differing[0]!r}: add all columns in build()")
         for name, column in self._columns.items():
-            column.copy_(state[name])
+            copy_saved(name, column, state[name])
+
+
+def copy_saved(name: str, tensor: Tensor, saved: object) -> None:
+    """Copy a tensor's saved values into it; ``copy_`` alone would spread one value over many, or round.
+
+    Raises:
+        ValueError: what was saved is no tensor, or of another shape or type.
+    """
+    if not isinstance(saved, Tensor):
+        raise ValueError(f"saved {name!r} is no tensor")
+    if saved.shape != tensor.shape or saved.dtype != tensor.dtype:
+        found, expected = (f"{tuple(each.shape)} {each.dtype}" for each in (saved, tensor))
+        raise ValueError(f"saved {name!r} has shape and type {found}, not {expected}")
+    tensor.copy_(saved)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.files import open_regular
 
 UNNAMED = ""
 
@@ -24,12 +23,14 @@ def read_arrays(file: Path, what: str, source: str = "") -> dict[str, np.ndarray
         UserError: the file is missing, damaged or no NumPy file.
     """
     try:
-        stored = np.load(file, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            return {UNNAMED: stored}
-        with stored:
+        with open_regular(file) as stream:
+            stored = np.load(stream, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                return {UNNAMED: stored}
             return dict(stored)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file" + (f"; {source}" if source else "")) from error
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file}: not {what} ({' '.join(str(error).split())[:150]})") from error
+    except Exception as error:  # zip, zlib, NumPy and memory have many kinds for what can be wrong with a file
+        raise UserError(f"{file}: not {what} ({one_line(error)[:150]})") from error

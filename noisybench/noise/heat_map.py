@@ -8,10 +8,13 @@ import numpy as np
 
 from noisybench.core.errors import UserError
 from noisybench.core.files import replace_file
+from noisybench.core.own_outputs import HEAT_MAP
 
 
 def heat_map(file: Path, matrix: np.ndarray, names: list[str], title: str) -> None:
     """Draw a transition matrix as a PNG: rows are true classes, columns given labels, darker is more.
+
+    Whether ``file`` may be written over is asked before (``HEAT_MAP.refuse_foreign``).
 
     Args:
         matrix: C×C, entries in [0, 1].
@@ -43,7 +46,7 @@ def heat_map(file: Path, matrix: np.ndarray, names: list[str], title: str) -> No
                 draw.text((left + cell // 2, top + cell // 2), f"{value:.2f}", fill=ink, font=font, anchor="mm")
     try:
         with replace_file(file) as temporary:
-            canvas.save(temporary, format="PNG")
+            canvas.save(temporary, format="PNG", pnginfo=HEAT_MAP.png_text())
     except OSError as error:
         raise UserError(f"--png {file}: cannot be written ({error.strerror or error})") from error
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisybench.core.errors import UserError
+from noisybench.core.files import open_regular
 from noisybench.noise.arrays import read_arrays
 from noisybench.noise.label_files import matching_rows
 from noisybench.noise.request import NoiseKind, NoiseRequest
@@ -99,11 +98,13 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
         ),
     ]
     try:
-        with torch.serialization.safe_globals(allowed):
-            found = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(allowed), open_regular(file) as stream:
+            found = torch.load(stream, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file; get it from {SOURCE}") from error
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a pickle machine raises over bytes that were not made for it
         raise UserError(f"{file}: not a file of human labels ({' '.join(str(error).split())[:150]})") from error
     if not isinstance(found, dict):
         raise UserError(f"{file}: not a file of human labels (a {type(found).__name__}, not a table of arrays)")

@@ -1,4 +1,4 @@
-"""What the environment says of this process: who launched it, what Accelerate's settings ask for, and time limits.
+"""What the environment says of this process: who launched it, and what Accelerate's settings ask for.
 
 Read here and nowhere else: a variable that is left over from another launch, or that would change a result behind the
 configuration's back, is refused in one line that names it.
@@ -6,7 +6,6 @@ configuration's back, is refused in one line that names it.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 
@@ -121,22 +120,6 @@ def refuse_other_settings(mixed_precision: str) -> None:
         if value.lower() in OFF or (name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" and value == "1"):
             continue
         raise UserError(f"{name}={value} (Accelerate's configuration or launcher): {why}")
-
-
-def seconds(name: str, default: float) -> float:
-    """A time limit that a variable may change.
-
-    Raises:
-        UserError: it is no positive number.
-    """
-    text = os.environ.get(name, "").strip()
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserError(f"environment: {name}={text}: give a number of seconds")
-    return value
 
 
 def _number(name: str, default: int, *, least: int, most: int | None = None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from noisybench.core.errors import RunStopped
-from noisybench.parallel.environment import seconds
+from noisybench.core.time_limit import seconds
 
 STOP_SIGNALS = tuple(
     getattr(signal, name)

@@ -18,7 +18,8 @@ from datetime import timedelta
 from torch.distributed import TCPStore
 
 from noisybench.core.errors import ProcessLost, SaidElsewhere, UserError
-from noisybench.parallel.environment import Launch, launch, seconds
+from noisybench.core.time_limit import seconds
+from noisybench.parallel.environment import Launch, launch
 
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 40.0  # without a beat a process counts as gone; NOISYBENCH_SILENT_SECONDS if that is set

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from string import Template
 
@@ -40,7 +42,7 @@ def write_skeleton(name: str, folder: Path | None = None) -> str:
     if name in registry.method_names():
         raise UserError(f"method name {name!r} is registered already: choose another (see `noisybench methods`)")
     folder = folder or Path(f"noisybench-{name}")
-    if folder.exists():
+    if os.path.lexists(folder):
         raise UserError(f"{folder} exists already: give another --output")
     module = name.replace("-", "_")
     words = {
@@ -53,8 +55,11 @@ def write_skeleton(name: str, folder: Path | None = None) -> str:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Written beside its place and moved there, so a folder that exists is complete.
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=".unfinished", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        unfinished.chmod(0o777 & ~_umask())
         for target, template in FILES.items():
             file = unfinished / Template(target).substitute(words)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,4 +68,13 @@ def write_skeleton(name: str, folder: Path | None = None) -> str:
         unfinished.rename(folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return f"wrote {folder}\nnext: pip install -e {folder} && noisybench check {name}"
+
+
+def _umask() -> int:
+    """The bits that new files are made without, which can only be read by setting them."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -174,7 +174,9 @@ class DatasetCard(Card):
         if self.resize is not None and self.resize < self.image_size:
             raise ValueError("resize must not be smaller than image_size")
         if any("settings" in table for table in [*self.tracks.values(), self.frozen]):
-            raise ValueError("tracks and frozen hold no method's settings: they belong on its card, in a recipe DATASET:TRACK")
+            raise ValueError(
+                "tracks and frozen hold no method's settings: they belong on its card, in a recipe DATASET:TRACK"
+            )
         if self.tracks and not {"epochs", "batch_size"} <= self.defaults.keys():
             raise ValueError("tracks need defaults with epochs and batch_size, which phases are scaled from")
         return self

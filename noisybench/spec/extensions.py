@@ -6,17 +6,22 @@ before it is asked for, and one that is broken disables itself alone: the others
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from noisybench.core.errors import UserError, one_line, unknown_name
+from noisybench.core.errors import RunStopped, UserError, one_line, unknown_name
 from noisybench.core.names import file_name_fault, shown_name
+from noisybench.core.time_limit import TookTooLong, seconds, time_limit
 from noisybench.spec.extension_kinds import KINDS, Kind, imported
 
 OWN_PACKAGE = "noisybench"
+IMPORT_SECONDS = "NOISYBENCH_IMPORT_SECONDS"
+_NOT_BACK: set[str] = set()  # what was imported and did not come back
 
 
 class Broken(NamedTuple):
@@ -111,15 +116,54 @@ def import_target(kind: str, name: str, target: str) -> Any:
     Raises:
         UserError: it cannot be imported, or is something else.
     """
+    base = KINDS[kind].base
+    if base is not None:
+        imported(base)  # first: what noisybench itself imports is none of somebody's time
     try:
-        found = imported(target)
-    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
-        reason = f"cannot be imported from {target}: {type(error).__name__}: {one_line(error)[:300]}"
+        with foreign_import(target) if not target.startswith(f"{OWN_PACKAGE}.") else contextlib.nullcontext():
+            found = imported(target)
+    except Exception as error:
+        reason = f"cannot be imported from {target}: {reason_of(error)}"
         raise Unusable(f"{kind} {name!r} {reason}", reason) from error
     against = KINDS[kind].reason_against(found, target)
     if against is not None:
         raise Unusable(f"{kind} {name!r} {against}", against)
     return found
+
+
+class ForeignImportFailed(Exception):
+    """Somebody's module could not be imported. Its message is the reason, on one line."""
+
+
+@contextlib.contextmanager
+def foreign_import(target: str) -> Iterator[None]:
+    """Import somebody's module, which may raise anything, want to end the process, or never come back.
+
+    Args:
+        target: which; one that did not come back is not tried again.
+
+    Raises:
+        ForeignImportFailed: it does any of it.
+    """
+    limit = seconds(IMPORT_SECONDS, 20.0)
+    still = f"after {limit:g} seconds it was still being imported ({IMPORT_SECONDS} changes the limit)"
+    if target in _NOT_BACK:
+        raise ForeignImportFailed(still)
+    try:
+        with time_limit(limit):
+            yield
+    except (KeyboardInterrupt, RunStopped):
+        raise
+    except TookTooLong:
+        _NOT_BACK.add(target)
+        raise ForeignImportFailed(still) from None
+    except BaseException as error:
+        raise ForeignImportFailed(f"{type(error).__name__}: {one_line(error)[:300]}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why an import failed, on one line."""
+    return str(error) if isinstance(error, ForeignImportFailed) else f"{type(error).__name__}: {one_line(error)[:300]}"
 
 
 def broken(kind: str) -> list[Broken]:
@@ -252,5 +296,6 @@ def _name_of(distribution: importlib.metadata.Distribution) -> str:
 
 def forget() -> None:
     """Look anew when next asked: packages were installed or removed since."""
+    _NOT_BACK.clear()
     for cached in (_load, found_of, _name_of):
         cached.cache_clear()

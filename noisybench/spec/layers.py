@@ -4,8 +4,9 @@ Layers, later ones win: the defaults of :class:`RunConfig` < the dataset card's 
 recipe for that dataset (else its ``default`` recipe; then ``DATASET:PROTOCOL`` if there is one) < the method card's
 blind settings under that ruleset < on a short track the dataset card's table of it, then the method card's recipe
 ``DATASET:TRACK`` if there is one < of a frozen run :data:`noisybench.spec.frozen.TABLE` with the dataset card's table
-``frozen``, then the method card's recipes ``default:frozen`` and ``DATASET:frozen`` < the sizes that a ``clean_labels`` file gives < what is set in the configuration (on
-the command line: a ``--config`` file, then options). Python and the command line give the same run.
+``frozen``, then the method card's recipes ``default:frozen`` and ``DATASET:frozen`` < the sizes that a ``clean_labels``
+file gives < what is set in the configuration (on the command line: a ``--config`` file, then options). Python and the
+command line give the same run.
 """
 
 from __future__ import annotations

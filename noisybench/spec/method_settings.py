@@ -8,9 +8,10 @@ names (``noisybench check`` looks).
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 
-from noisybench.core.errors import UserError, one_line
+from noisybench.core.errors import UserError
 from noisybench.spec import extensions, registry
 from noisybench.spec.values import Settings
 
@@ -39,9 +40,10 @@ def settings_entry_points() -> dict[tuple[str, str], importlib.metadata.EntryPoi
 
 def _load(method: str, entry: importlib.metadata.EntryPoint) -> type[Settings]:
     try:
-        found = entry.load()
-    except (Exception, SystemExit) as error:  # importing somebody's module may raise anything, and may want to end
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        with contextlib.nullcontext() if extensions.is_built_in(entry) else extensions.foreign_import(entry.value):
+            found = entry.load()
+    except Exception as error:
+        reason = extensions.reason_of(error)
         raise UserError(f"method {method!r}: its settings cannot be imported from {entry.value}: {reason}") from error
     if not (isinstance(found, type) and issubclass(found, Settings)):
         raise UserError(f"method {method!r}: {entry.value} is not a subclass of noisybench.methods.Settings")

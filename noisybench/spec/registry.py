@@ -140,10 +140,11 @@ def _found_cards(folder: str) -> tuple[dict[str, CardFile], dict[str, list[Broke
     for entry in points:
         package = extensions.package_of(entry)
         try:
-            of_kind = importlib.resources.files(entry.value) / folder
-            listed = list(of_kind.iterdir()) if of_kind.is_dir() else []
-        except (Exception, SystemExit) as error:  # somebody's package is imported to find its files
-            reason = f"its cards in {entry.value} cannot be found: {type(error).__name__}: {one_line(error)}"
+            with extensions.foreign_import(entry.value):  # somebody's package is imported to find its files
+                of_kind = importlib.resources.files(entry.value) / folder
+                listed = list(of_kind.iterdir()) if of_kind.is_dir() else []
+        except extensions.ForeignImportFailed as error:
+            reason = f"its cards in {entry.value} cannot be found: {error}"
             unreadable.append(Broken(entry.name, package, reason))
             continue
         for found in listed:

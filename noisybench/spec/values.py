@@ -93,6 +93,8 @@ class FeaturesConfig(Strict, frozen=True):
         le=100,
         description="augmented views of each image and strength, from which each step draws one; 0: the image as it is",
     )
-    standardise: bool = Field(default=True, description="bring each dimension to mean 0 and deviation 1 on the train part")
+    standardise: bool = Field(
+        default=True, description="bring each dimension to mean 0 and deviation 1 on the train part"
+    )
     precision: Literal["float32", "bf16"] = Field(default="float32", description="in which the network computes")
     dtype: Literal["float16", "float32"] = Field(default="float16", description="in which features are kept")

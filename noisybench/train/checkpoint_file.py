@@ -14,9 +14,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from noisybench.core.errors import DamagedCheckpoint, UserError, one_line
-from noisybench.core.files import remove_temporaries, replace_file
+from noisybench.core.files import open_regular, remove_temporaries, replace_file
 from noisybench.models.fingerprint import feed
 
+# Version 2's hash covers all but the version: one that is wrong beside a right hash is damaged. A later version must
+# have another hash.
 SCHEMA_VERSION = 2
 
 
@@ -49,19 +51,32 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
         UserError: it is of another version.
     """
     try:
+        with open_regular(file) as stream:
+            content = stream.read()
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {"schema_version": "1"}  # which kept its JSON in a file beside it
-        tensors = load_tensors(file.read_bytes())
-    except (OSError, SafetensorError) as error:
+        tensors = load_tensors(content)
+    except (OSError, SafetensorError, UserError, ValueError, KeyError, RuntimeError, MemoryError) as error:
         raise DamagedCheckpoint(f"checkpoint {file}: cannot be read ({one_line(error)})") from error
-    if metadata.get("schema_version") != str(SCHEMA_VERSION):
+    version = metadata.get("schema_version", "none")
+    whole = "state" in metadata and _sha256(metadata["state"], tensors) == metadata.get("sha256")
+    if version != str(SCHEMA_VERSION) and not whole and version.isdecimal():
         raise UserError(
-            f"checkpoint {file}: schema version {metadata.get('schema_version')}, this release reads {SCHEMA_VERSION}; "
+            f"checkpoint {file}: schema version {version}, this release reads {SCHEMA_VERSION}; "
             f"finish the run with the release that began it, or start it in another --output"
         )
-    if "state" not in metadata or _sha256(metadata["state"], tensors) != metadata.get("sha256"):
+    if version != str(SCHEMA_VERSION):
+        raise DamagedCheckpoint(f"checkpoint {file}: its schema version is damaged")
+    if not whole:
         raise DamagedCheckpoint(f"checkpoint {file}: its content does not match its hash")
-    return _put_back(json.loads(metadata["state"]), tensors)
+    try:
+        state = _put_back(json.loads(metadata["state"]), tensors)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        what = f"{type(error).__name__}: {one_line(error)[:100]}"
+        raise DamagedCheckpoint(f"checkpoint {file}: it holds something else than a run's state ({what})") from error
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"checkpoint {file}: it holds something else than a run's state")
+    return state
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -16,7 +16,8 @@ from noisybench.parallel.signals import StopSignals
 from noisybench.spec.config import ResolvedConfig
 from noisybench.train import checkpoint_file
 from noisybench.train.build import Place
-from noisybench.train.session import Past, Session
+from noisybench.train.progress_made import Past
+from noisybench.train.session import Session
 
 KEPT_CHECKPOINTS = 2
 

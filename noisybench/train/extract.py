@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -109,7 +108,9 @@ class Extraction:
         if view.strength is not None:
             described |= {"view": view.name, "augment": self._config.augment.model_dump(mode="json")}
         key = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:20]
-        name = re.sub(r"[^\w.-]+", "-", f"{self._dataset.card.base or self._dataset.card.name}-{self._config.model}")[-100:]
+        name = re.sub(r"[^\w.-]+", "-", f"{self._dataset.card.base or self._dataset.card.name}-{self._config.model}")[
+            -100:
+        ]
         images = self._dataset.parts[view.part]
         return FeatureFile(
             f"{name}-{view.part}-{view.name}-{key}", len(images), self.backbone.num_features, self._settings.dtype
@@ -211,5 +212,3 @@ def _content(dataset: Dataset, part: str) -> str:
     for chunk in pixels.chunks():
         digest.update(chunk.cpu().numpy().data)
     return digest.hexdigest()
-
-

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import DamagedCheckpoint, UserError
 from noisybench.parallel.world import World
 from noisybench.spec.layers import resolve_dict
 from noisybench.train import checkpoint_file
@@ -52,6 +52,10 @@ def load_run(folder: Path, data_path: Path | None = None) -> Session:
     accelerator = Accelerator()
     device, dtype = accelerator.device, getattr(torch, config.precision)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        session = Session(config, with_features(config, prepare(config), device, Progress()), Place(World(accelerator), device, dtype))
-    session.load_state_dict(saved)
+        data = with_features(config, prepare(config), device, Progress())
+        session = Session(config, data, Place(World(accelerator), device, dtype))
+    try:
+        session.load_state_dict(saved)
+    except DamagedCheckpoint as error:
+        raise UserError(f"checkpoint {checkpoints[-1]}: {error}") from error
     return session

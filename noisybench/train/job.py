@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from noisybench.core.errors import MethodError, RunStopped, UserError
+from noisybench.core.errors import DamagedCheckpoint, MethodError, RunStopped, UserError
 from noisybench.core.machine import keeping_freed_memory
 from noisybench.models.fingerprint import weights_hash
 from noisybench.models.sync_batchnorm import has_batchnorm
@@ -180,7 +180,13 @@ class Job:
         name = found.file.name if found is not None else "none"
         world.same("last checkpoint (all must share the output folder)", name)
         if found is not None:
-            session.load_state_dict(found.state)
+            with world.together():
+                try:
+                    session.load_state_dict(found.state)
+                except DamagedCheckpoint as error:
+                    raise UserError(
+                        f"checkpoint {found.file}: {error}; delete it to go on from the one before it"
+                    ) from error
             epochs, steps = len(session.past.curves), session.past.step
             self._progress.say(f"goes on from {name}: {epochs} epochs and {steps} steps are done")
 

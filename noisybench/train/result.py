@@ -10,7 +10,8 @@ from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train.build import Place, declared_needs
 from noisybench.train.prepare import RunData
-from noisybench.train.session import Past, Session
+from noisybench.train.progress_made import Past
+from noisybench.train.session import Session
 
 
 def make_record(

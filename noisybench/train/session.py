@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,45 +20,14 @@ from noisybench.core.errors import MethodError, ProcessLost
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
 from noisybench.spec.config import ResolvedConfig
-from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE, under_method
+from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.build import Place, build, declared_needs
 from noisybench.train.evaluate import TrainingMeter, evaluated, label_quality
 from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
 from noisybench.train.prepare import RunData, streams
-
-
-@dataclass
-class Past:
-    """What a run has behind it.
-
-    Attributes:
-        curves: one row of metrics per finished epoch.
-        step: training steps done.
-        train_seconds: spent training.
-        wall_seconds: of the earlier processes that the run was resumed from.
-    """
-
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    step: int = 0
-    train_seconds: float = 0.0
-    wall_seconds: float = 0.0
-
-
-@dataclass
-class BegunEpoch:
-    """An epoch in which a run is.
-
-    Attributes:
-        first_step: the run's step count before it.
-        passes: what the method planned when it began; a resumed run does not ask again.
-        meter: the state of its :class:`~noisybench.train.evaluate.TrainingMeter`, where it was paused.
-    """
-
-    first_step: int
-    passes: list[Pass]
-    meter: dict[str, Any] = field(default_factory=dict)
+from noisybench.train.progress_made import BegunEpoch, Past, saved_progress
 
 
 @dataclass(frozen=True)
@@ -245,17 +214,15 @@ class Session:
         """Put back what :meth:`state_dict` gave.
 
         Raises:
+            DamagedCheckpoint: it is no state of such a run.
             MethodError: the method does not take its state.
         """
-        self.past, self._epoch = Past(**state["past"]), None
-        # A checkpoint of release 0.1 has a method's logs under their bare names.
-        self.past.curves = [{under_method(name): value for name, value in row.items()} for row in self.past.curves]
-        if state["epoch"] is not None:
-            epoch = state["epoch"]
-            begun = BegunEpoch(**{**epoch, "passes": [Pass(**part) for part in epoch["passes"]]})
+        past, epoch = saved_progress(state, self.config.epochs, len(self.streams.train))
+        self.past, self._epoch = past, None
+        if epoch is not None:
             meter = self.new_meter()
-            meter.load_state_dict(begun.meter)
-            self._epoch = len(self.past.curves), begun, meter
+            meter.load_state_dict(epoch.meter)
+            self._epoch = len(past.curves), epoch, meter
         self.guarded(self.method.load_state_dict, state["method"])
 
     def guarded(self, hook: Callable, *arguments: Any, step: int | None = None) -> Any:

@@ -12,7 +12,7 @@ from benchmarks.perf.memory import peak_bytes
 from benchmarks.perf.problem import Problem, Size
 from benchmarks.perf.subjects import Subject, Variant
 from noisybench.spec import registry
-from noisybench.train.session import BegunEpoch
+from noisybench.train.progress_made import BegunEpoch
 
 CPU = torch.device("cpu")
 SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=48)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from noisybench.core.errors import UserError
-from noisybench.parallel.environment import Launch, launch, refuse_other_settings, seconds
+from noisybench.core.time_limit import seconds
+from noisybench.parallel.environment import Launch, launch, refuse_other_settings
 
 LAUNCHED = {
     "RANK": "3",
