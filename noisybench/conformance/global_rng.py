@@ -34,7 +34,8 @@ def untouched(where: str, *, torch_too: bool, step: int | None = None) -> Iterat
     yield
     for name, state in _states(torch_too).items():
         if state != before[name]:
-            raise Finding("global generators", f"{where} draws from {name}; use context.generator(purpose)", step)
+            way = "context.generator(purpose), or context.make_module(purpose, make) for layers"
+            raise Finding("global generators", f"{where} draws from {name}; use {way}", step)
 
 
 def _states(torch_too: bool) -> dict[str, object]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisybench.data.augmentations.draws import DrawTables
-from noisybench.data.loader import SWEEP_ROWS, SWEEP_ROWS_CPU, Stream
+from noisybench.data.loader import SWEEP, SWEEP_ROWS, SWEEP_ROWS_CPU, Stream
 from noisybench.data.pixels import PixelSource
 
 PLAIN = "plain"  # the view of images as they are; others are "weak-0", "strong-0" and so on
@@ -137,10 +137,10 @@ class FeatureStream(Stream):
             features[places] = self._looked_up(view_name(strength, number), sample[places])
         return features
 
-    def sweep(self, part: slice) -> Iterator[tuple[Tensor, Tensor]]:
+    def sweep(self, part: slice, occasion: tuple[int, ...] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         size = SWEEP_ROWS_CPU if self.device.type == "cpu" else SWEEP_ROWS
         for rows in torch.arange(*part.indices(len(self)), device=self.device).split(size):
-            yield rows, self.images(rows)
+            yield rows, self.images(rows) if occasion is None else self.dress(rows, rows, (*occasion, SWEEP))
 
     def _looked_up(self, view: str, sample: Tensor) -> Tensor:
         table = self._tables[view]

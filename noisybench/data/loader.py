@@ -28,11 +28,15 @@ class Pass:
         rows: int64, rows of the noisy train set to visit once; None visits all.
         paired_rows: int64, rows that accompany them in endless reshuffled passes (``batch.paired``), batch for batch.
         tag: told to the method as ``batch.tag``, e.g. which network trains.
+        batch_size: rows of its batches; the run's if not given.
+        paired_size: rows of the accompanying batches; the run's batch size if not given.
     """
 
     rows: Tensor | None = None
     paired_rows: Tensor | None = None
     tag: int = 0
+    batch_size: int | None = None
+    paired_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Batch:
 
 SWEEP_VALUES = 2**24  # pixel values of one batch of inference, on the device as floats
 SWEEP_ROWS = 1024
+SWEEP = -1  # in the key of a sweep's draws: a training batch's keys hold no negative number
 SWEEP_ROWS_CPU = 256  # more are no faster there, and take memory
 
 
@@ -125,15 +130,23 @@ class Stream:
             pixels = self._augment(pixels, self.sample[rows], occasion, strength)
         return self._normalize(pixels)
 
-    def sweep(self, part: slice) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of a part in order, not augmented: pairs (rows int64, normalised images)."""
+    def sweep(self, part: slice, occasion: tuple[int, ...] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of a part in order: pairs (rows int64, normalised images).
+
+        Args:
+            occasion: augment them weakly under draws of this key, which no training batch has; not if not given.
+        """
         most = SWEEP_ROWS_CPU if self.device.type == "cpu" else SWEEP_ROWS
         size = max(1, min(most, SWEEP_VALUES // int(np.prod(self.pixels.shape[1:]))))
         first, last, _ = part.indices(len(self))
         pieces = [np.arange(start, min(start + size, last)) for start in range(first, last, size)]
         pixels = feed([self.pixels], [(rows,) for rows in pieces], self.device, self.workers)
         for rows, (found,) in zip(pieces, pixels, strict=True):
-            yield torch.from_numpy(rows).to(self.device), self._normalize(found)
+            index = torch.from_numpy(rows).to(self.device)
+            if occasion is None:
+                yield index, self._normalize(found)
+            else:
+                yield index, self.dress(found, index, (*occasion, SWEEP))
 
 
 @dataclass(frozen=True)
@@ -183,6 +196,7 @@ class _Plan:
         global_size: rows of the whole batch, over all processes.
         rows: int64, this process's rows of the noisy train set.
         paired, meta: pairs (number of the pass, rows) of the accompanying and of the meta batch.
+        paired_size: rows of the whole accompanying batch.
     """
 
     step: int
@@ -190,11 +204,29 @@ class _Plan:
     rows: np.ndarray
     paired: list[tuple[int, np.ndarray]]
     meta: list[tuple[int, np.ndarray]]
+    paired_size: int = 0
 
     def request(self, sources: int) -> tuple[np.ndarray, ...]:
         """Rows of the train set, and of the meta set where there are two sources."""
         of_train = np.concatenate([self.rows, *(rows for _, rows in self.paired)])
         return (of_train,) if sources == 1 else (of_train, np.concatenate([rows for _, rows in self.meta]))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One pass's rows of the noisy train set in order, and how they are cut into batches.
+
+    Attributes:
+        rows: int64.
+        size: of a global batch.
+        paired: the rows that accompany them.
+        paired_size: of a global accompanying batch.
+    """
+
+    rows: np.ndarray
+    size: int
+    paired: Endless | None
+    paired_size: int
 
 
 class TrainLoader:
@@ -222,7 +254,7 @@ class TrainLoader:
     def num_batches(self, part: Pass) -> int:
         """Batches of a pass; the last one may be smaller."""
         size = len(self.train) if part.rows is None else len(part.rows)
-        return -(-size // self._batch_size)
+        return -(-size // (part.batch_size or self._batch_size))
 
     def batches(self, part: Pass, *, epoch: int, number: int, first_step: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one pass.
@@ -240,24 +272,23 @@ class TrainLoader:
         if part.paired_rows is not None:
             paired_rows = part.paired_rows.cpu().numpy()
             paired = Endless(paired_rows, self._order, key=("paired-order", epoch, number))
-        plans = [
-            self._plan(rows, paired, position, first_step + position)
-            for position in range(skip, self.num_batches(part))
-        ]
+        cut = _Cut(rows, part.batch_size or self._batch_size, paired, part.paired_size or self._batch_size)
+        plans = [self._plan(cut, position, first_step + position) for position in range(skip, self.num_batches(part))]
         sources = [self.train.pixels] if self._meta is None else [self.train.pixels, self._meta.pixels]
         requests = [plan.request(len(sources)) for plan in plans]
         for plan, pixels in zip(plans, feed(sources, requests, self.train.device, self.train.workers), strict=True):
             yield self._batch(plan, pixels, (epoch, number), part.tag)
 
-    def _plan(self, rows: np.ndarray, paired: Endless | None, position: int, step: int) -> _Plan:
-        whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
+    def _plan(self, cut: _Cut, position: int, step: int) -> _Plan:
+        whole = cut.rows[position * cut.size : (position + 1) * cut.size]
         mine = self._world.part_of_batch(len(whole), len(whole))
+        paired = meta = []
+        if cut.paired is not None:
+            paired = cut.paired.at(self._positions(position, cut.paired_size, len(whole)))
+        if self._meta is not None:
+            meta = self._meta_rows.at(self._positions(step, self._batch_size, len(whole)))
         return _Plan(
-            step=step,
-            global_size=len(whole),
-            rows=whole[mine],
-            paired=paired.at(self._positions(position, len(whole))) if paired is not None else [],
-            meta=self._meta_rows.at(self._positions(step, len(whole))) if self._meta is not None else [],
+            step=step, global_size=len(whole), rows=whole[mine], paired=paired, meta=meta, paired_size=cut.paired_size
         )
 
     def _batch(self, plan: _Plan, pixels: tuple[Tensor, ...], occasion: tuple[int, int], tag: int) -> Batch:
@@ -288,14 +319,14 @@ class TrainLoader:
             self.train.dress(pixels, index, (*occasion, view), strength) for view, strength in enumerate(self._views)
         ]
 
-    def _positions(self, number: int, batch_size: int) -> np.ndarray:
-        """This process's part of the positions of the ``number``-th full batch of an endless stream.
+    def _positions(self, number: int, size: int, batch_size: int) -> np.ndarray:
+        """This process's part of the positions of the ``number``-th batch of ``size`` rows of an endless stream.
 
         Args:
             batch_size: rows of the whole batch that it goes with.
         """
-        start = number * self._batch_size
-        return np.arange(start, start + self._batch_size)[self._world.part_of_batch(self._batch_size, batch_size)]
+        start = number * size
+        return np.arange(start, start + size)[self._world.part_of_batch(size, batch_size)]
 
     def _meta_batch(self, plan: _Plan, pixels: Tensor) -> tuple[Tensor, Tensor]:
         meta, images, labels = self._meta, [], []
@@ -313,4 +344,4 @@ class TrainLoader:
             parts.append((index, self._dressed(found, index, (*occasion, number))))
         index = torch.cat([index for index, _ in parts])
         views = [torch.cat(part) for part in zip(*(views for _, views in parts), strict=True)]
-        return Batch(index, views, self.train.labels[index], occasion[0], plan.step, self._batch_size)
+        return Batch(index, views, self.train.labels[index], occasion[0], plan.step, plan.paired_size)

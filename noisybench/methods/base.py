@@ -99,8 +99,12 @@ class Method:
         """Train on one batch. The default is one step on :meth:`loss`."""
         logits = self.network(batch.images)
         loss = self.loss(logits, batch)
-        self.context.step(loss, self.optimizer)
+        self.context.step(loss, self.optimizer, before_step=self.before_step)
         return StepOutput(loss, logits)
+
+    def before_step(self, parameters: list[nn.Parameter]) -> None:
+        """Called by the default :meth:`training_step` between the backward pass and the step, with the parameters that
+        have a gradient (of the global batch, in ``grad``): clip or mask it here. The default leaves it as it is."""
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The loss of a method that is a loss: a scalar, the mean over the batch's rows."""

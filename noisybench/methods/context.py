@@ -19,6 +19,8 @@ from noisybench.noise.request import NoiseTraits
 from noisybench.parallel.world import World
 from noisybench.spec.values import OptimizerConfig
 
+BeforeStep = Callable[[list[nn.Parameter]], None]
+
 # What is asked of a context and is not for methods: what to use instead.
 BENCHMARKS_OWN = {
     "train": "use context.full_pass(function) for the train set's images and context.given_labels for its labels",
@@ -36,6 +38,7 @@ class Context:
         num_classes: C.
         given_labels: n int64, the noisy labels of the train set, on the device.
         epochs: length of the run.
+        batch_size: rows of a global batch; the last one of a pass may be smaller.
         device, dtype: where tensors live, and the floats' type.
         store: per-sample state.
         needs: what the method declares.
@@ -47,6 +50,7 @@ class Context:
     num_classes: int
     given_labels: Tensor
     epochs: int
+    batch_size: int
     device: torch.device
     dtype: torch.dtype
     store: SampleStore
@@ -100,10 +104,41 @@ class Context:
         self.networks_made += 1
         return self.initialise(self.networks_made - 1).to(self.device, self.dtype)
 
+    def make_module(self, purpose: str, make: Callable[[], nn.Module]) -> nn.Module:
+        """A further module, such as a projector: ``make()`` under this run's key for the purpose, on the run's device.
+
+        Layers draw their first weights from torch's global generator; here the draw is a function of the run's seed
+        and the purpose, alike on every process, and the generator is left as it was.
+        """
+        with rng.torch_seeded(self.seed, f"method-{purpose}"):
+            module = make()
+        return module.to(self.device, self.dtype)
+
     def restart(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give a network the next fresh initialisation, in place, and forget its optimizer's momentum."""
         network.load_state_dict(self.make_network().state_dict())
         optimizer.state.clear()
+
+    def restart_part(self, network: nn.Module, part: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+        """Give a part of a network the next fresh initialisation, in place, and forget its momentum.
+
+        The optimizers go on training it: its parameters stay the same tensors.
+
+        Args:
+            network: made by :meth:`make_network`.
+            part: a module within it, or the network itself.
+            optimizers: those that may have momentum of the part.
+
+        Raises:
+            ValueError: the part is none of the network's modules.
+        """
+        name = next((name for name, module in network.named_modules() if module is part), None)
+        if name is None:
+            raise ValueError(f"this {type(part).__name__} is no part of the network")
+        part.load_state_dict(self.make_network().get_submodule(name).state_dict())
+        for optimizer in optimizers:
+            for parameter in part.parameters():
+                optimizer.state.pop(parameter, None)
 
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
         """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
@@ -112,27 +147,48 @@ class Context:
         self.scheduled.append(optimizer)
         return optimizer
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
+    def follow_schedule(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the rate of an optimizer of the method's own rise and fall with the run's, in proportion.
+
+        Its rate now belongs to the run's configured one.
+        """
+        for group in optimizer.param_groups:
+            group["rate_factor"] = group["lr"] / self.optimizer_config.lr
+        self.scheduled.append(optimizer)
+
+    def step(
+        self,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer,
+        share: float | None = None,
+        before_step: BeforeStep | None = None,
+    ) -> None:
         """Backward, average the gradients over the global batch, and step.
 
         Args:
             loss: the mean over this process's rows.
-            share: as in :meth:`apply_gradients`.
+            share, before_step: as in :meth:`apply_gradients`.
         """
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.apply_gradients(optimizer, share)
+        self.apply_gradients(optimizer, share, before_step)
 
-    def apply_gradients(self, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
+    def apply_gradients(
+        self, optimizer: torch.optim.Optimizer, share: float | None = None, before_step: BeforeStep | None = None
+    ) -> None:
         """Average the gradients at hand over the global batch, step, and let them go: no later pass holds them too.
 
         Args:
             share: this process's fraction of the rows that went through the network; of the noisy batch if not given.
+            before_step: called between the two with the optimizer's parameters that have a gradient. What it makes
+                of their ``grad``, alike on every process, is stepped on.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         averaged = self.world.average([p.grad for p in parameters], share)
         for parameter, gradient in zip(parameters, averaged, strict=True):
             parameter.grad = gradient
+        if before_step is not None:
+            before_step(parameters)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -163,6 +219,17 @@ class Context:
         """One row per sample of this process -> one per sample of the global batch. No gradient flows."""
         return self.world.gather_rows(rows.detach())
 
+    def gather_rows_with_gradient(self, rows: Tensor) -> Tensor:
+        """As :meth:`gather_rows`, for a loss of the whole global batch that every process computes alike.
+
+        Gradients flow through this process's rows. They are scaled so that their average, as :meth:`step` takes it, is
+        the gradient of that loss; without ``share`` there.
+        """
+        gathered = self.gather_rows(rows)
+        mine = self.world.part(len(gathered))
+        scaled = rows.detach() + (rows - rows.detach()) / self.world.share
+        return torch.cat([gathered[: mine.start], scaled, gathered[mine.stop :]])
+
     def my_rows(self, rows: Tensor) -> Tensor:
         """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too)."""
         return rows[self.world.part(len(rows))]
@@ -179,15 +246,18 @@ class Context:
         return (values * weights).sum(dim=0) / (self.world.share if share is None else share)
 
     @torch.no_grad()
-    def full_pass(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Run a function over the whole train set, without augmentation, and collect its rows in the set's order.
+    def full_pass(
+        self, function: Callable[[Tensor, Tensor], Tensor], occasion: tuple[int, ...] | None = None
+    ) -> Tensor:
+        """Run a function over the whole train set and collect its rows in the set's order.
 
         The networks run in the mode they are in: put them into eval mode first if that is meant.
 
         Args:
             function: from (images N×C×H×W, index N) to N×… rows.
+            occasion: augment the images under draws of this key, e.g. (epoch, view); not augmented if not given.
         """
-        sweep = self._sweep(self.world.part(self._num_rows))
+        sweep = self._sweep(self.world.part(self._num_rows), occasion)
         rows = [function(images, index) for index, images in sweep]
         return self.world.gather_rows(torch.cat(rows))
 

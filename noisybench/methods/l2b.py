@@ -31,7 +31,7 @@ class L2B(Method):
         if batch.epoch < self.settings.warmup_epochs:
             logits = self.network(batch.images)
             loss = F.cross_entropy(logits, batch.labels)
-            self._step(loss)
+            self.context.step(loss, self.optimizer, before_step=self.before_step)
             return StepOutput(loss, logits)
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
         ahead = self._weights_after_a_null_step(forward.weights)
@@ -45,7 +45,7 @@ class L2B(Method):
         weights = positive_shares(helps, self.context)
         losses = torch.stack([F.cross_entropy(forward.logits, y, reduction="none") for y in candidates.T], dim=1)
         loss = self.context.weighted_mean(losses.flatten(), weights.flatten())
-        self._step(loss)
+        self.context.step(loss, self.optimizer, before_step=self.before_step)
         logs = {"meta_loss": meta_loss.detach(), "weight_of_given": self.context.weighted_mean(weights[:, 0], 1.0)}
         return StepOutput(loss, forward.logits, logs)
 
@@ -60,15 +60,6 @@ class L2B(Method):
         shadow.step()
         return ahead
 
-    def _step(self, loss: Tensor) -> None:
-        """As ``context.step``, with the gradient of the global batch clipped in between."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        for parameter, gradient in zip(parameters, self.context.average(gradients), strict=True):
-            parameter.grad = gradient
+    def before_step(self, parameters: list[nn.Parameter]) -> None:
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisybench.core import rng
 from noisybench.data.loader import Batch
 from noisybench.meta import InnerStep, MetaBatch, cross_entropy_dot, logits_again, look_ahead_tangent, noisy_forward
 from noisybench.methods.base import Method, StepOutput
@@ -28,12 +27,14 @@ class MetaWeightNet(Method):
 
     def build(self) -> None:
         super().build()
-        with rng.torch_seeded(self.context.seed, "method-weight-network"):
-            layers = nn.Linear(1, self.settings.hidden), nn.ReLU(), nn.Linear(self.settings.hidden, 1), nn.Sigmoid()
-        self.weight_network: nn.Module = nn.Sequential(*layers).to(self.context.device, self.context.dtype)
+        self.weight_network: nn.Module = self.context.make_module("weight-network", self._make_weight_network)
         self.weight_optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.weight_network.parameters(), lr=self.settings.weight_lr, weight_decay=self.settings.weight_decay
         )
+
+    def _make_weight_network(self) -> nn.Module:
+        hidden = self.settings.hidden
+        return nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid())
 
     def weights(self, losses: Tensor) -> Tensor:
         """V of each sample's loss (N), in (0, 1)."""

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from noisybench.core import rng
 from noisybench.data.loader import Batch
 from noisybench.meta import (
     InnerStep,
@@ -41,9 +40,10 @@ class MetaLabelNet(Method):
     def build(self) -> None:
         super().build()
         self.encoder: nn.Module = frozen_copy(self.network)
-        with rng.torch_seeded(self.context.seed, "method-label-layer"):
-            layer = nn.Linear(classifier(self.network).in_features, self.context.num_classes)
-        self.label_layer: nn.Linear = layer.to(self.context.device, self.context.dtype)
+        features = classifier(self.network).in_features
+        self.label_layer: nn.Module = self.context.make_module(
+            "label-layer", lambda: nn.Linear(features, self.context.num_classes)
+        )
         self.label_optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.label_layer.parameters(), lr=self.settings.label_lr, weight_decay=self.settings.label_decay
         )

@@ -32,20 +32,16 @@ class Pencil(Method):
             loss = F.cross_entropy(logits, batch.labels)
             self.context.step(loss, self.optimizer)
             return StepOutput(loss, logits)
-        label_logits = self.context.store.read("label_logits", batch.index)
+        label_logits = self.context.store.trainable("label_logits", batch.index)
         if batch.epoch >= self.settings.freeze_epoch:
-            loss = soft_label_loss(logits, label_logits)
+            loss = soft_label_loss(logits, label_logits.detach())
             self.context.step(loss, self.optimizer)
             return StepOutput(loss, logits)
-        label_logits.requires_grad_()
         loss = soft_label_loss(logits, label_logits)
         loss = loss + self.settings.compatibility_weight * self._compatibility(label_logits, batch.labels)
         loss = loss + self.settings.entropy_weight * entropy(logits)
         self.context.step(loss, self.optimizer)
-        # The loss is a mean over this process's rows; λ is meant for the mean over the whole batch.
-        label_step = self.settings.label_lr * len(batch.index) / batch.global_size
-        assert label_logits.grad is not None  # the loss depends on them
-        self.context.store.write("label_logits", batch.index, label_logits - label_step * label_logits.grad)
+        self.context.store.descend("label_logits", batch.index, label_logits, self.settings.label_lr)
         return StepOutput(loss, logits)
 
     def _compatibility(self, label_logits: Tensor, labels: Tensor) -> Tensor:

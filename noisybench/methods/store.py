@@ -50,6 +50,29 @@ class SampleStore:
         )
         column.index_copy_(0, index, values)
 
+    def trainable(self, name: str, index: Tensor) -> Tensor:
+        """The rows of a batch as a tensor that takes a gradient, for a loss of a mean over this process's rows.
+
+        After ``backward``, :meth:`descend` moves them.
+        """
+        return self.read(name, index).requires_grad_()
+
+    def descend(self, name: str, index: Tensor, rows: Tensor, lr: float) -> None:
+        """row ← row − lr·gradient, plain SGD at a rate of the column's own, on all processes.
+
+        Args:
+            index: of the batch.
+            rows: what :meth:`trainable` gave, after ``backward``. The gradient taken is that of the mean over the
+                *global* batch: a row's step is inverse to the batch size.
+            lr: the learning rate; no schedule changes it.
+
+        Raises:
+            ValueError: the rows have no gradient.
+        """
+        if rows.grad is None:
+            raise ValueError(f"the rows of column {name!r} have no gradient: no loss stepped on depends on them")
+        self.write(name, index, rows.detach() - lr * self._world.share * rows.grad)
+
     def replace(self, name: str, values: Tensor) -> None:
         """Replace a whole column by values that every process holds alike, such as a full pass's.
 

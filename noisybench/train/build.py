@@ -125,6 +125,7 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
         num_classes=data.dataset.num_classes,
         given_labels=streams.train.labels,
         epochs=config.epochs,
+        batch_size=config.batch_size,
         device=place.device,
         dtype=place.dtype,
         store=SampleStore(len(streams.train), place.device, place.world),

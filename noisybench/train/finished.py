@@ -13,8 +13,8 @@ from noisybench.parallel.world import World
 from noisybench.spec.layers import resolve_dict
 from noisybench.train import checkpoint_file
 from noisybench.train.build import Place
-from noisybench.train.output import OutputFolder
 from noisybench.train.extract import with_features
+from noisybench.train.output import OutputFolder
 from noisybench.train.prepare import prepare
 from noisybench.train.progress import Progress
 from noisybench.train.session import Session

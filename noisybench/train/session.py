@@ -92,7 +92,7 @@ class Session:
         rate = learning_rate(self.config.optimizer.lr, self.config.schedule, epoch, self.config.epochs)
         for optimizer in self.method.context.scheduled:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("rate_factor", 1.0)
         self.guarded(self.method.start_epoch, epoch)
         return self.guarded(lambda: check_plan(self.method.epoch_plan(epoch), len(self.streams.train)))
 

@@ -42,6 +42,7 @@ def small_method(
         num_classes=CLASSES,
         given_labels=train.labels,
         epochs=epochs,
+        batch_size=SAMPLES,
         device=CPU,
         dtype=torch.float64,
         store=SampleStore(SAMPLES, CPU, world),

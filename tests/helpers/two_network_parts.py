@@ -39,7 +39,7 @@ class Images:
     def __len__(self):
         return len(self._images)
 
-    def sweep(self, part):
+    def sweep(self, part, occasion=None):
         rows = torch.arange(len(self))[part]
         yield rows, self._images[rows]
 
@@ -61,6 +61,7 @@ def make_method(method_class, images, labels, *, optimizer=None, noise="symmetri
         num_classes=CLASSES,
         given_labels=labels,
         epochs=40,
+        batch_size=len(labels),
         device=torch.device("cpu"),
         dtype=torch.float64,
         store=SampleStore(len(labels), torch.device("cpu"), world),

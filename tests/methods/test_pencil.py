@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from small_method import CLASSES, EVERYONE, SAMPLES, gradient, log_p, small_batch, small_method, weights
 
 from noisybench.methods.pencil import Pencil
+from noisybench.parallel.world import Share
 
 
 def pencil_after_some_label_steps(**settings):
@@ -54,7 +55,8 @@ def test_pencil_label_step_counts_the_global_batch():
     whole, half = pencil_after_some_label_steps(), pencil_after_some_label_steps()
     before = whole.context.store["label_logits"].clone()
     whole.training_step(small_batch(whole, [0, 1, 2], epoch=1))
-    half.training_step(small_batch(half, [0, 1, 2], epoch=1, global_size=6))
+    with half.context.world.computing(Share(0.5, 0.5, alone=False)):
+        half.training_step(small_batch(half, [0, 1, 2], epoch=1, global_size=6))
     moved = [method.context.store["label_logits"] - before for method in (whole, half)]
     assert moved[0].abs().sum() > 0
     torch.testing.assert_close(moved[0], 2 * moved[1])
