@@ -13,6 +13,7 @@ import typer
 
 from noisybench.cli import bench as cli_bench
 from noisybench.cli import data as cli_data
+from noisybench.cli import features as cli_features
 from noisybench.cli import leaderboard as cli_leaderboard
 from noisybench.cli import noise as cli_noise
 from noisybench.cli import run as cli_run
@@ -62,6 +63,7 @@ _listing("schedule", "learning-rate schedules")
 app.add_typer(cli_noise.app, name="noise")
 app.add_typer(cli_bench.app, name="bench")
 app.command("run", help=cli_run.HELP, epilog=cli_run.EXAMPLE)(cli_run.run)
+app.command("features", help=cli_features.HELP, epilog=cli_features.EXAMPLE)(cli_features.features)
 
 
 @app.command(

@@ -75,6 +75,7 @@ class Extraction:
             pretrained=config.pretrained,
         )
         self.backbone = create_backbone(spec, seed=DRAWN_WITH)
+        self._network = self.backbone.module.to(device).to(memory_format=torch.channels_last)
         self._contents = {name: _content(dataset, name) for name in dataset.parts}
 
     def views(self) -> list[View]:
@@ -143,7 +144,7 @@ class Extraction:
     @torch.no_grad()
     def _through_network(self, images: Images, view: View, first: int, end: int) -> Tensor:
         """Features of rows ``first`` to ``end``, on the CPU as they are kept."""
-        network = self.backbone.module.to(self._device, memory_format=torch.channels_last)
+        network = self._network
         normalize = Normalizer(list(self._data.mean), list(self._data.std), self._device, torch.float32)
         augment = self._augmenter(view, len(images))
         rows = [torch.arange(start, min(start + BATCH, end)) for start in range(first, end, BATCH)]
@@ -171,6 +172,16 @@ class Extraction:
             return images
         way = InterpolationMode(self._data.interpolation)
         return transforms.resize(images, [self._side, self._side], interpolation=way, antialias=True)
+
+
+def extract(config: ResolvedConfig, dataset: Dataset, device: torch.device, told: Told) -> list[FeatureFile]:
+    """Make sure that all features that a frozen run needs are kept; where.
+
+    Raises:
+        UserError: see :class:`Extraction`.
+    """
+    extraction = Extraction(config, dataset, device)
+    return [extraction.compute(view, told) for view in extraction.views()]
 
 
 def with_features(config: ResolvedConfig, data: RunData, device: torch.device, told: Told) -> RunData:
