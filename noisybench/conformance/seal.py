@@ -19,6 +19,7 @@ from noisybench.train.prepare import RunData, Streams
 PLUMBING = {
     "noisybench.parallel.world",
     "noisybench.methods.context",
+    "noisybench.models.sync_batchnorm",
     "noisybench.train.build",
     "noisybench.train.session",
     "noisybench.train.evaluate",
