@@ -118,9 +118,11 @@ def file_sha256(file: Path) -> str:
     """sha256 of a file's bytes, as hex digits.
 
     Raises:
-        UserError: there is no such file, or it cannot be read.
+        UserError: there is no such file, it is no regular one, or it cannot be read.
     """
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe has no end, and opening a device may act on it
+            raise UserError(f"{file}: no regular file")
         with open(file, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:

@@ -125,6 +125,8 @@ class Job:
                 "BatchNorm sees each process's part of a batch; --set sync_batchnorm=true is as one process"
             )
         self._progress.start(config, data, output.path, self._place.device)
+        for note in session.notes:
+            self._progress.say(note)
         for name, value in phases_behind(config.settings, config.epochs).items():
             self._progress.say(
                 f"warning: method.{name} = {value} lies behind this run's {config.epochs} epochs, so what comes after "
