@@ -29,10 +29,15 @@ def run(
     ] = None,
     head: Annotated[str | None, typer.Option(help="Of a frozen run: linear or mlp:WIDTH,…. [default: linear]")] = None,
     pretrained: Annotated[bool | None, typer.Option("--pretrained", help="Start from timm's weights.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from a file of weights: safetensors, or .pth (tensors alone).")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: the recipe's]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step. [default: the recipe's]")] = None,
     meta_size: Annotated[int | None, typer.Option(help="Clean meta images. [default: the dataset's]")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize to this side. [default: the dataset's]")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize to this side. [default: the dataset's or the weights']")
+    ] = None,
     protocol: Annotated[str | None, typer.Option(help="sealed or authors. [default: sealed]")] = None,
     ruleset: Annotated[str | None, typer.Option(help="paper or blind settings. [default: paper]")] = None,
     track: Annotated[

@@ -142,7 +142,7 @@ def file_sha256(file: Path) -> str:
     """sha256 of a file's bytes, as hex digits.
 
     Raises:
-        UserError: there is no such file, or it cannot be read.
+        UserError: there is no such file, it is no regular one, or it cannot be read.
     """
     try:
         with open_regular(file) as stream:

@@ -216,7 +216,7 @@ def _difference(place: str, stated: dict[str, float | None], expected: dict[str,
 
 def _information(record: RunRecord) -> str | None:
     used, config = record.information_used, record.config
-    if used.pretrained_weights != config["pretrained"]:
+    if not _agree_on_weights(used.pretrained_weights, config):
         return "information_used.pretrained_weights does not agree with the configuration"
     held_out = {"clean_labels": "meta_size", "clean_labels_for_selection": "clean_val_size"}
     for name, size in held_out.items():
@@ -230,6 +230,17 @@ def _information(record: RunRecord) -> str | None:
     if used.noise_prior != sorted(set(used.noise_prior)):
         return "information_used.noise_prior is not in order, or names something twice"
     return None
+
+
+def _agree_on_weights(used: bool | str, config: dict[str, Any]) -> bool:
+    """Whether the weights that a record names are those of its configuration."""
+    of_file = config.get("weights_sha256")
+    if of_file is not None:
+        return not config["pretrained"] and used == f"sha256:{of_file}"
+    if not config["pretrained"]:
+        return used is False
+    # Release 0.1 said only that there were some.
+    return used is True or isinstance(used, str) and used.startswith(config["model"])
 
 
 def _cost(record: RunRecord) -> str | None:

@@ -66,6 +66,13 @@ def data_config(name: str, channels: int) -> DataConfig | None:
     )
 
 
+def weights_name(model: str) -> str:
+    """Which weights a model's name alone means: the architecture with the tag that is timm's default."""
+    configuration = pretrained_configuration(model)
+    tag = configuration.get("tag")
+    return f"{configuration['architecture']}.{tag}" if tag and not is_on_hub(model) else model
+
+
 def is_on_hub(name: str) -> bool:
     """Whether a model's name says that the Hub has it."""
     return name.startswith(ON_HUB)

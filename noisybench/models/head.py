@@ -43,7 +43,7 @@ class HeadSpec:
     num_classes: int
 
 
-def create_head(spec: HeadSpec, *, seed: int, number: int = 0) -> Head:
+def create_head(spec: HeadSpec, number: int = 0, *, seed: int) -> Head:
     """A head with torch's default initialisation, drawn under the key (seed, "init", number), on the CPU.
 
     Raises:

@@ -62,6 +62,8 @@ def _tensors(file: Path, where: str) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of old formats
             tensors = load_state_dict(str(file), device="cpu", weights_only=True)
+    except AttributeError:  # no table at all
+        tensors = {}
     except Exception as error:  # readers of damaged files raise nearly anything
         if "allowlisted" in str(error):
             raise UserError(
@@ -144,11 +146,11 @@ def _fit_head(network: nn.Module, own: Mapping[str, Tensor], given: dict[str, An
     for name in found:
         del given[name]
     given |= wanted
-    held = f"its head of {_classes(found)} classes is" if found else "it holds no head, which is"
+    held = f"its head of {_classes(found)} classes is"
     made = f"a new one of {_classes(wanted)} classes" if wanted else None
     if made is None:
         return [f"{held} left out"] if found else []
-    return [f"{held} replaced by {made}" if found else f"{held} {made}"]
+    return [f"{held} replaced by {made}" if found else f"it holds no head: there is {made}"]
 
 
 def _classes(head: Mapping[str, Tensor]) -> int:

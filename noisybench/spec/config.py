@@ -21,6 +21,7 @@ from noisybench.spec.values import (
     Fraction,
     NonNegative,
     OptimizerConfig,
+    PreprocessConfig,
     ScheduleConfig,
     Strict,
 )
@@ -62,13 +63,19 @@ class RunConfig(Strict, frozen=True):
     clean_val_size: int | None = Field(default=None, ge=0)
 
     model: str = "noisybench_cnn8"
-    pretrained: bool = False
+    pretrained: bool = Field(default=False, description="start from the model's published weights")
+    weights_sha256: str | None = Field(default=None, description="of the weights file; found when it is resolved")
     frozen: bool = Field(
         default=False, description="the model is fixed and its features are computed once; a head is trained on them"
     )
     head: str = Field(default="linear", description="of a frozen run: linear, or mlp:WIDTH,… (hidden layers)")
     features: FeaturesConfig = FeaturesConfig()
-    image_size: int | None = Field(default=None, ge=4, description="side in pixels; the dataset's own if not given")
+    image_size: int | None = Field(
+        default=None,
+        ge=4,
+        description="side in pixels; if not given, the dataset's own, or with pretrained weights the model's",
+    )
+    preprocess: PreprocessConfig = PreprocessConfig()
     precision: Literal["float32", "float64"] = "float32"
     mixed_precision: Literal["no", "bf16"] = Field(
         default="no", description="bf16: networks compute in bfloat16; weights, losses and label state stay float32"
@@ -100,6 +107,7 @@ class RunConfig(Strict, frozen=True):
     data_path: Path | None = None
     noise_file: Path | None = Field(default=None, description="the file that the noise model reads")
     clean_labels: Path | None = Field(default=None, description="CSV of checked images: path (or index) and label")
+    weights: Path | None = Field(default=None, description="file of weights to start from: safetensors, or .pth")
     memory_budget: int = Field(
         default=4096, ge=0, description="MiB of decoded images to keep in memory; larger sets are streamed"
     )
@@ -144,6 +152,11 @@ class ResolvedConfig(RunConfig, frozen=True):
     def run_id(self) -> str:
         """16 hex digits: the sha256 of the canonical JSON of :meth:`science`."""
         return run_id_of(self.science())
+
+    @property
+    def side(self) -> int | None:
+        """Of the images in pixels; None: as the dataset's card says."""
+        return self.image_size or self.preprocess.input_size
 
     @property
     def all_trackers(self) -> list[str]:

@@ -13,6 +13,7 @@ ENVIRONMENT_FIELDS = {
     "data_path",
     "noise_file",
     "clean_labels",
+    "weights",
     "memory_budget",
     "workers",
     "output",
@@ -42,6 +43,16 @@ LATER_FIELDS: dict[str, Any] = {
     # Since each augmentation draws under its own key, a run with any augmentation has draws = 2, and so another id
     # than the same run had before; one without any keeps its id.
     "augment": {"extra": {}, "draws": None},
+    "weights_sha256": None,
+    # With pretrained weights images are prepared as these ask for, so such a run has another id than it had before.
+    "preprocess": {
+        "input_size": None,
+        "mean": None,
+        "std": None,
+        "interpolation": None,
+        "crop_pct": None,
+        "crop_mode": None,
+    },
 }
 
 

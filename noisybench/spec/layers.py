@@ -23,6 +23,7 @@ from noisybench.core.nested import merge
 from noisybench.spec import checked_labels, frozen, registry
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.config import ResolvedConfig, RunConfig
+from noisybench.spec.extension_kinds import imported
 from noisybench.spec.extension_settings import augmentation_settings, schedule_settings
 from noisybench.spec.frozen import FROZEN
 from noisybench.spec.invalid import as_user_error
@@ -31,7 +32,7 @@ from noisybench.spec.schedule import learning_rate
 from noisybench.spec.track import STANDARD, TRACKS, Length, scaled
 from noisybench.spec.user_images import is_own, own_train_size
 
-HASHES = {"noise_file_sha256", "clean_labels_sha256"}
+HASHES = {"noise_file_sha256", "clean_labels_sha256", "weights_sha256"}
 
 
 def resolve(config: RunConfig) -> ResolvedConfig:
@@ -44,13 +45,14 @@ def resolve(config: RunConfig) -> ResolvedConfig:
     """
     if isinstance(config, ResolvedConfig):
         return config
-    given = _with_noise_file(_what_is_set(config))
+    given = _with_weights(_with_noise_file(_what_is_set(config)))
     dataset_card = registry.dataset_card(config.dataset)
     values = _of_cards(config, dataset_card, given)
     if config.clean_labels is not None:
         checked = _of_checked_labels(config.clean_labels, config.clean_labels_sha256)
         values = merge(values, _shrunk(checked, dataset_card, config.limit_train))
     values = merge(values, given)
+    values = merge(values, _for_pretrained(values, dataset_card))
     noise = values.setdefault("noise", config.noise)
     if "noise_rate" not in given and not noise_kind(noise).rated:
         # Of labels as shipped it is what the card expects; of a file, what the file will show.
@@ -65,7 +67,7 @@ def resolve(config: RunConfig) -> ResolvedConfig:
     }
     # From all of its values, so that every key counts as set: a table taken from the result is a whole one.
     resolved = _validated(resolved.model_dump() | filled)
-    _check_that_it_fits(resolved, dataset_card.labels)
+    _check_that_it_fits(resolved, dataset_card)
     return resolved
 
 
@@ -219,6 +221,53 @@ def _with_noise_file(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "noise_file_sha256": found}
 
 
+def _with_weights(given: dict[str, Any]) -> dict[str, Any]:
+    """With the hash of the file of weights: what is in it, not its place, is part of a run."""
+    file, stated = given.get("weights"), given.get("weights_sha256")
+    if file is None:
+        if stated is not None:
+            raise UserError(f"weights_sha256 {stated[:16]}…: give the file it is of (--weights FILE)")
+        return given
+    found = file_sha256(file)
+    if stated is not None and found != stated:
+        raise UserError(f"--weights {file}: the file was changed (sha256 {found[:16]}…, not {stated[:16]}…)")
+    return {**given, "weights_sha256": found}
+
+
+def _for_pretrained(values: dict[str, Any], card: DatasetCard) -> dict[str, Any]:
+    """How images are prepared for the pretrained weights that a run starts from, where nothing else is said.
+
+    Args:
+        values: the merged layers.
+        card: of the dataset.
+    """
+    model = values.get("model", RunConfig.model_fields["model"].default)
+    if not values.get("pretrained") and values.get("weights") is None:
+        return {}
+    # By name: timm, which alone knows, needs torch. Who trains no pretrained model does not wait for it.
+    found = imported("noisybench.models.data_config:data_config")(model, card.channels)
+    if found is None:
+        return {}
+    asked = {
+        "input_size": found.input_size if values.get("image_size") is None else None,
+        "mean": list(found.mean),
+        "std": list(found.std),
+        "interpolation": found.interpolation,
+        "crop_pct": found.crop_pct,
+        "crop_mode": found.crop_mode,
+    }
+    of_features: dict[str, Any] = {}
+    if values.get("frozen") and card.resize is None:
+        # Small images stay as small as they are until they are about to go through the network.
+        of_features = {"input_size": found.input_size}
+        asked = {name: asked[name] for name in ("mean", "std", "interpolation")}
+    tables = {"preprocess": asked, "features": of_features}
+    return {
+        table: {name: value for name, value in found.items() if values.get(table, {}).get(name) is None}
+        for table, found in tables.items()
+    }
+
+
 def _of_checked_labels(file: Path, expected: str | None) -> dict[str, Any]:
     """A fifth of the checked images is clean validation, the rest the meta set; and the file's hash."""
     checked = len(checked_labels.read_checked(file))
@@ -270,14 +319,10 @@ def _all_settings(method: str, settings: dict[str, Any]) -> dict[str, Any]:
         raise as_user_error(error, model, "method.") from error
 
 
-def _check_that_it_fits(config: ResolvedConfig, labels: str) -> None:
-    """Refuse values that are right one by one and do not go together.
-
-    Args:
-        labels: what the dataset's card says of the shipped labels.
-    """
+def _check_that_it_fits(config: ResolvedConfig, dataset_card: DatasetCard) -> None:
+    """Refuse values that are right one by one and do not go together."""
     _check_frozen(config)
-    kind = noise_kind(config.noise)
+    kind, labels = noise_kind(config.noise), dataset_card.labels
     if config.noise != "none" and (labels == "noisy" or config.clean_labels is not None):
         raise UserError(
             f"noise {config.noise!r} on {config.dataset}, whose labels are noisy as they are: use --noise none"
@@ -292,6 +337,14 @@ def _check_that_it_fits(config: ResolvedConfig, labels: str) -> None:
         raise UserError(f"noise {config.noise!r} reads a file: give --noise {config.noise}:FILE ({kind.file})")
     if kind.file is None and config.noise_file is not None:
         raise UserError(f"noise_file {config.noise_file}: noise {config.noise!r} reads no file; leave it out")
+    if config.pretrained and config.weights is not None:
+        raise UserError(f"--weights {config.weights} with --pretrained: networks start from one of them; leave one out")
+    for name in ("mean", "std"):
+        values = getattr(config.preprocess, name)
+        if values is not None and len(values) != dataset_card.channels:
+            raise UserError(
+                f"preprocess.{name} has {len(values)} values; {config.dataset} has {dataset_card.channels} channels"
+            )
     for tracker in config.all_trackers:
         registry.find("tracker", tracker)
     for epoch in (0, config.epochs - 1):  # a schedule that cannot be computed is found before a run begins

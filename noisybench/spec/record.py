@@ -42,7 +42,10 @@ class InformationUsed(BaseModel):
     clean_labels: int = Field(description="clean training labels the method saw")
     clean_labels_for_selection: int = Field(description="clean labels that only clean-validation selection used")
     noise_prior: list[str] = Field(description="noise_rate, noise_kind, transition_matrix: what the method was told")
-    pretrained_weights: bool
+    pretrained_weights: bool | str = Field(
+        description="false: trained from scratch; else which: a model's name with its tag, or sha256:… of a file "
+        "(in records of release 0.1: true)"
+    )
     extra_data: bool = False
     tuning_trials: int = 0
 

@@ -58,6 +58,26 @@ class ScheduleConfig(Strict, frozen=True):
         return self
 
 
+class PreprocessConfig(Strict, frozen=True):
+    """What is done to every image once. With pretrained weights it is what these were trained for, by timm's data
+    configuration of the model; what is not set otherwise is the dataset's."""
+
+    input_size: int | None = Field(
+        default=None,
+        ge=4,
+        description="found from pretrained weights: the side in pixels, where image_size is not set",
+    )
+    mean: list[float] | None = Field(default=None, description="of each channel, of values in [0, 1]")
+    std: list[Positive] | None = Field(default=None, description="of each channel, of values in [0, 1]")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] | None = None
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="images are resized to side / crop_pct, and their centre is cropped"
+    )
+    crop_mode: Literal["center", "squash"] | None = Field(
+        default=None, description="center: resized by the shorter side; squash: both sides, whatever the shape was"
+    )
+
+
 class AugmentConfig(Strict, frozen=True):
     """Training augmentation, drawn anew for each sample in each epoch."""
 

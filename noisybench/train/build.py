@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from noisybench.methods.base import Method
 from noisybench.methods.context import Context
 from noisybench.methods.priors import needs_fault
 from noisybench.methods.store import SampleStore
-from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network
+from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network, read_weights
 from noisybench.models.sync_batchnorm import of_each_process, synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
@@ -144,26 +145,44 @@ def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Pla
     )
 
 
+class Initialiser:
+    """From k to the run's k-th network. The method holds it: it keeps plain values and tensors, no data and no paths.
+
+    Attributes:
+        spec: which network.
+    """
+
+    def __init__(self, spec: NetworkSpec, config: ResolvedConfig, world: World):
+        self.spec, self._seed, self._world = spec, config.seed, world
+        self._synchronized, self._mixed = config.batch_parts == 1, config.mixed_precision != "no"
+        self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines that a user should read of the weights that the networks made so far started from."""
+        weights = self.spec.weights
+        return () if weights is None else tuple(f"weights {weights.name}: {note}" for note in weights.notes)
+
+    def __call__(self, number: int) -> nn.Module:
+        network = create_network(self.spec, seed=self._seed, number=number).to(memory_format=self._layout)
+        if self._synchronized:
+            synchronize_batchnorm(network, self._world)
+        return self._world.prepare(network) if self._mixed else network
+
+
 def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callable[[int], nn.Module]:
-    """From k to the run's k-th network. The method holds it: it closes over plain values, not over data and paths."""
-    seed, synchronized, mixed = config.seed, config.batch_parts == 1, config.mixed_precision != "no"
+    """From k to the run's k-th network."""
     if config.frozen:
         assert data.features is not None  # the streams are made of them
-        head = HeadSpec(config.head, data.features.width, data.dataset.num_classes)
-        return lambda number: create_head(head, seed=seed, number=number)
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        return functools.partial(
+            create_head, HeadSpec(config.head, data.features.width, data.dataset.num_classes), seed=config.seed
+        )
     spec = NetworkSpec(
         config.model,
         num_classes=data.dataset.num_classes,
         channels=data.dataset.card.channels,
         image_size=data.dataset.train.pixels.shape[-1],
         pretrained=config.pretrained,
+        weights=None if config.weights is None else read_weights(config.weights, config.weights_sha256),
     )
-
-    def initialise(number: int) -> nn.Module:
-        network = create_network(spec, seed=seed, number=number).to(memory_format=layout)
-        if synchronized:
-            synchronize_batchnorm(network, world)
-        return world.prepare(network) if mixed else network
-
-    return initialise
+    return Initialiser(spec, config, world)

@@ -20,7 +20,7 @@ from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.feature_cache import TYPES, FeatureFile
 from noisybench.data.features import PLAIN, Features, Scaling, view_name
 from noisybench.data.prefetch import feed
-from noisybench.models import DataConfig, NetworkSpec, create_backbone, data_config
+from noisybench.models import NetworkSpec, create_backbone, read_weights
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.train.prepare import RunData
@@ -66,13 +66,17 @@ class Extraction:
     def __init__(self, config: ResolvedConfig, dataset: Dataset, device: torch.device):
         self._config, self._dataset, self._device = config, dataset, device
         self._settings = config.features
-        self._data, self._side = _image_preparation(config, dataset)
+        preprocess, card = config.preprocess, dataset.card
+        self._mean, self._std = preprocess.mean or card.mean, preprocess.std or card.std
+        self._interpolation = preprocess.interpolation or "bilinear"
+        self._side = config.features.input_size or dataset.train.pixels.shape[-1]
         spec = NetworkSpec(
             config.model,
             num_classes=0,
-            channels=dataset.card.channels,
+            channels=card.channels,
             image_size=self._side,
             pretrained=config.pretrained,
+            weights=None if config.weights is None else read_weights(config.weights, config.weights_sha256),
         )
         self.backbone = create_backbone(spec, seed=DRAWN_WITH)
         self._network = self.backbone.module.to(device).to(memory_format=torch.channels_last)
@@ -99,9 +103,9 @@ class Extraction:
             "images": self._contents[view.part],
             "model": self._config.model,
             "weights": self.backbone.weights_sha256,
-            "mean": self._data.mean,
-            "std": self._data.std,
-            "interpolation": self._data.interpolation,
+            "mean": self._mean,
+            "std": self._std,
+            "interpolation": self._interpolation,
             "side": self._side,
             "precision": self._settings.precision,
             "dtype": self._settings.dtype,
@@ -145,7 +149,7 @@ class Extraction:
     def _through_network(self, images: Images, view: View, first: int, end: int) -> Tensor:
         """Features of rows ``first`` to ``end``, on the CPU as they are kept."""
         network = self._network
-        normalize = Normalizer(list(self._data.mean), list(self._data.std), self._device, torch.float32)
+        normalize = Normalizer(self._mean, self._std, self._device, torch.float32)
         augment = self._augmenter(view, len(images))
         rows = [torch.arange(start, min(start + BATCH, end)) for start in range(first, end, BATCH)]
         found = []
@@ -170,7 +174,7 @@ class Extraction:
         """Images of the side that the network sees."""
         if images.shape[-1] == self._side:
             return images
-        way = InterpolationMode(self._data.interpolation)
+        way = InterpolationMode(self._interpolation)
         return transforms.resize(images, [self._side, self._side], interpolation=way, antialias=True)
 
 
@@ -203,15 +207,6 @@ def with_features(config: ResolvedConfig, data: RunData, device: torch.device, t
     scaling = Scaling.of(train) if config.features.standardise else Scaling.none(train.shape[1])
     features = Features(tables, scaling, config.features.views, extraction.backbone.weights_sha256, seconds)
     return replace(data, features=features)
-
-
-def _image_preparation(config: ResolvedConfig, dataset: Dataset) -> tuple[DataConfig, int]:
-    """How a model wants its images, and at which side it gets them: what was asked for, else what it was trained at."""
-    card, own = dataset.card, dataset.parts["train"].pixels.shape[-1]
-    found = data_config(config.model, card.channels) if config.pretrained else None
-    if found is None:
-        found = DataConfig(own, tuple(card.mean), tuple(card.std), "bilinear", 1.0, "center")
-    return found, config.features.input_size or found.input_size
 
 
 def _content(dataset: Dataset, part: str) -> str:

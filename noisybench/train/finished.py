@@ -46,6 +46,8 @@ def load_run(folder: Path, data_path: Path | None = None) -> Session:
     if stored.get("noise") != "none":  # else the labels are the dataset's own
         # The labels are the run's own, from its folder: a file they were once made from need not be there any more.
         stored |= {"noise": "file", "noise_file": output.noise, "noise_file_sha256": None, "noise_rate": 0.0}
+    # The checkpoint has the networks' weights: those they once started from need not be there either.
+    stored |= {"pretrained": False, "weights": None, "weights_sha256": None}
     if data_path is not None:
         stored["data_path"] = data_path
     config = resolve_dict(stored)

@@ -145,6 +145,8 @@ class Job:
             if self._resume and any(map(has_batchnorm, session.method.modules().values())):
                 output.refuse_former_batchnorm(world.size)
         self._progress.start(config, data, output.path, self._place.device)
+        for note in session.notes:
+            self._progress.say(note)
         for name, value in phases_behind(config.settings, config.epochs).items():
             self._progress.say(
                 f"warning: method.{name} = {value} lies behind this run's {config.epochs} epochs, so what comes after "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
+from noisybench.models.data_config import weights_name
 from noisybench.models.fingerprint import weights_hash
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
@@ -59,7 +60,7 @@ def make_record(
             clean_labels=clean,
             clean_labels_for_selection=len(data.splits.clean_val),
             noise_prior=sorted(needs - {"meta_set"}),
-            pretrained_weights=config.pretrained,
+            pretrained_weights=_weights_used(config),
         ),
         cost=Cost(
             wall_seconds=wall_seconds,
@@ -73,6 +74,13 @@ def make_record(
         versions=versions(),
         git_commit=git_commit(),
     )
+
+
+def _weights_used(config: ResolvedConfig) -> bool | str:
+    """Which pretrained weights a run started from; False if none."""
+    if config.weights_sha256 is not None:
+        return f"sha256:{config.weights_sha256}"
+    return weights_name(config.model) if config.pretrained else False
 
 
 def _per_second(count: int, seconds: float) -> float:

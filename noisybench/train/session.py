@@ -61,6 +61,11 @@ class Session:
         self.past = Past()
         self._epoch: tuple[int, BegunEpoch, TrainingMeter] | None = None  # the one that has begun and is not evaluated
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines that a user should read of how the networks were made."""
+        return tuple(getattr(self.method.context.initialise, "notes", ()))
+
     def epochs_left(self) -> range:
         """The numbers of the epochs that are not done, counted from 0."""
         return range(len(self.past.curves), self.config.epochs)

@@ -23,6 +23,7 @@ config = noisybench.RunConfig(
     ruleset="blind", track="fast", limit_train=1, meta_size=1, noisy_val_size=1, clean_val_size=1,
     model="no-such-model", pretrained=True, image_size=4, precision="float64", mixed_precision="bf16",
     channels_last=True, epochs=1,
+    weights="/no/such/weights.pth", weights_sha256="0", preprocess={"crop_pct": 0.5},
     batch_size=1, order="sequential", optimizer={"name": "adam", "nesterov": True}, schedule={"name": "constant"},
     augment={"meta_set": False}, settings={"a": 1}, clean_labels_sha256="0", data_path="/no/such/folder",
     clean_labels="/no/such/table.csv", memory_budget=1, workers=1, output="/no/such/folder", checkpoint_steps=1,
