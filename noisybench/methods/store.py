@@ -68,10 +68,12 @@ class SampleStore:
         """Put back what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: the columns are not the same.
+            ValueError: the columns are not the same, or not of the same shapes.
         """
         differing = sorted(self._columns.keys() ^ state.keys())
         if differing:
             raise ValueError(f"saved state and store differ in column {differing[0]!r}: add all columns in build()")
         for name, column in self._columns.items():
+            if state[name].shape != column.shape:
+                raise ValueError(f"saved column {name!r} has {len(state[name])} rows, the store {len(column)}")
             column.copy_(state[name])
