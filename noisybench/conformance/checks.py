@@ -6,16 +6,18 @@ import functools
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from noisybench.conformance.bits import first_difference
 from noisybench.conformance.finding import Finding
 from noisybench.conformance.global_rng import surroundings
+from noisybench.conformance.means import check_means
 from noisybench.conformance.reach import modules_values
 from noisybench.conformance.seal import reachable_secret
-from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, VIT
+from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, SMALLER, VIT
 from noisybench.conformance.trial import Saved, Trial, trial_config
 from noisybench.core.errors import UserError
-from noisybench.methods.base import Settings
+from noisybench.methods.base import Method, Settings, optimizers_of
 from noisybench.methods.priors import needs_fault
 from noisybench.spec import registry
 from noisybench.spec.layers import recipe_conditions, resolve_dict
@@ -174,6 +176,58 @@ def _lost(names: list[str]) -> str:
     return f"some state is not saved: {named}{more}; keep it in networks, optimizers, tensors or numbers"
 
 
+def means(subject: Subject) -> None:
+    """Its losses are means over a batch's rows: rows that come twice change nothing."""
+    _ = subject.reference
+    for saved in (None, *subject.saved):
+        try:
+            with surroundings(7):
+                check_means(lambda: subject.trial(REFERENCE), saved)
+        except Finding as finding:
+            if finding.check != "state":  # else it was found before
+                raise
+
+
+def per_sample_rows(subject: Subject) -> None:
+    """State with a row per training sample has as many rows as there are samples."""
+    sizes = {}
+    for setup in (REFERENCE, SMALLER):
+        with surroundings(8):
+            trial = subject.trial(setup)
+        shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(trial.method).items()}
+        sizes[setup.title] = len(trial.method.context.given_labels), shapes
+    (rows, shapes), (fewer, smaller) = sizes.values()
+    for name, shape in shapes.items():
+        other = smaller.get(name)
+        if not shape or not other or len(other) != len(shape):
+            continue
+        if shape[0] - other[0] == rows - fewer and shape[0] != rows:
+            raise Finding(
+                "per-sample state",
+                f"{name} has {shape[0]} rows for {rows} training samples: keep one row per sample, as "
+                f"context.store.add(name, values) does",
+            )
+    for name, column in _tensors(subject.reference.method).items():
+        if name.startswith("store.") and len(column) != rows:
+            raise Finding("per-sample state", f"{name} has {len(column)} rows at the end, the train set {rows}")
+
+
+def _tensors(method: Method) -> dict[str, Tensor]:
+    """Every tensor of a method's state but the optimizers', by its dotted name."""
+    found: dict[str, Tensor] = {}
+
+    def add(place: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            found[place] = value
+        elif isinstance(value, dict):
+            for name, part in value.items():
+                add(f"{place}.{name}" if place else str(name), part)
+
+    optimizers = optimizers_of(method)
+    add("", {name: part for name, part in method.state_dict().items() if name not in optimizers})
+    return found
+
+
 def predictions(subject: Subject) -> None:
     """Every head gives a distribution over the classes for every image."""
     trial = subject.reference
@@ -231,6 +285,8 @@ CHECKS = (
     sealed,
     deterministic,
     resumes,
+    means,
+    per_sample_rows,
     predictions,
     label_estimates,
     precision,

@@ -28,6 +28,9 @@ class Setup:
 
 
 REFERENCE = Setup("10 classes, BatchNorm", given={"model": "noisybench_cnn4", "noise_rate": 0.2}, telling=False)
+SMALLER = Setup(  # by a held-out part that is larger
+    "fewer training samples", given={"model": "noisybench_cnn4", "noise_rate": 0.2, "clean_val_size": 17}, telling=False
+)
 FLOAT64 = Setup(
     "2 classes, no BatchNorm, float64",
     num_classes=2,

@@ -116,10 +116,15 @@ class Trial:
                 self.evaluate()
         return self
 
-    def resume(self, saved: Saved) -> Trial:
-        """Put back a saved state and train the rest; afterwards ``lost`` names what came back as something else."""
+    def put_back(self, saved: Saved) -> Trial:
+        """Put back a saved state."""
         with self.blamed("putting back its state", check="state"):
             self.session.load_state_dict(saved.state)
+        return self
+
+    def resume(self, saved: Saved) -> Trial:
+        """Put back a saved state and train the rest; afterwards ``lost`` names what came back as something else."""
+        self.put_back(saved)
         self.lost = differing(saved.held, held_by(self.method))
         for epoch in self.session.epochs_left():
             for _ in self.steps(epoch):

@@ -91,7 +91,7 @@ class SampleStore:
         """Put back what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: the columns are not the same.
+            ValueError: the columns are not the same, or not of the same shapes.
         """
         differing = sorted(self._columns.keys() ^ state.keys())
         if differing:

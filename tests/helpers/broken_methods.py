@@ -195,6 +195,79 @@ class LearnsFromPredicting(CrossEntropy):
         return super().predict(images, head)
 
 
+class SumsItsLoss(CrossEntropy):
+    def loss(self, logits, batch):
+        return F.cross_entropy(logits, batch.labels, reduction="sum")
+
+
+class SumsAPenalty(CrossEntropy):
+    """The mean, and a penalty that is a sum over rows, after its warm-up."""
+
+    def loss(self, logits, batch):
+        entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum()
+        return super().loss(logits, batch) - 0.05 * (batch.epoch >= 1) * entropy
+
+
+class StepsOnASum(CrossEntropy):
+    """Reports a mean, and descends a sum."""
+
+    def training_step(self, batch):
+        logits = self.network(batch.images)
+        loss = self.loss(logits, batch)
+        self.context.step(0.01 * loss * len(batch.index), self.optimizer)
+        return StepOutput(loss, logits)
+
+
+class StepsOnASumByItself(CrossEntropy):
+    def training_step(self, batch):
+        logits = self.network(batch.images)
+        loss = self.loss(logits, batch)
+        self.optimizer.zero_grad()
+        (0.01 * loss * len(batch.index)).backward()
+        self.optimizer.step()
+        return StepOutput(loss, logits)
+
+
+class KeepsTenRowsMore(CrossEntropy):
+    def build(self):
+        super().build()
+        self.weights = torch.ones(len(self.context.given_labels) + 10)
+
+    def loss(self, logits, batch):
+        return (F.cross_entropy(logits, batch.labels, reduction="none") * self.weights[batch.index]).mean()
+
+
+class EmbedsOneRowMore(CrossEntropy):
+    def build(self):
+        super().build()
+        self.rows = torch.nn.Embedding(len(self.context.given_labels) + 1, 10, device="meta").to_empty(device="cpu")
+        torch.nn.init.zeros_(self.rows.weight)
+
+
+class GrowsItsColumn(CrossEntropy):
+    def build(self):
+        super().build()
+        self.context.store.add("weights", torch.ones(len(self.context.given_labels)))
+
+    def start_epoch(self, epoch):
+        column = self.context.store["weights"]
+        if len(column) == self.context.store.num_rows:
+            column.resize_(len(column) + 5).fill_(1)
+
+
+class AddsRowsToTheStore(CrossEntropy):
+    def build(self):
+        super().build()
+        self.context.store.add("weights", torch.ones(len(self.context.given_labels) + 5))
+
+
+class SpreadsOneRowOverTheStore(CrossEntropy):
+    def build(self):
+        super().build()
+        self.context.store.add("weights", torch.ones(len(self.context.given_labels)))
+        self.context.store.replace("weights", torch.zeros(1))
+
+
 class NotANumber(CrossEntropy):
     def training_step(self, batch):
         output = super().training_step(batch)
