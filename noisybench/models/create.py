@@ -15,6 +15,7 @@ from torch import nn
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
+from noisybench.models.timm_names import check_tag, timm_name
 from noisybench.spec import registry
 from noisybench.spec.extensions import summary
 
@@ -32,8 +33,8 @@ def model_facts(name: str) -> dict[str, Any]:
         UserError: nobody knows the name.
     """
     entrypoint = _entrypoint(name)
-    architecture = name.split(".")[0]
-    default = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    architecture = timm_name(name).split(".")[0]
+    default = timm.get_pretrained_cfg(timm_name(name), allow_unregistered=True)
     return {
         "name": name,
         "summary": summary(entrypoint),
@@ -58,9 +59,11 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
         UserError: nobody knows the name, or what is registered under it cannot be used.
     """
     if name not in registry.names("model"):
-        if not timm.is_model(name.split(".")[0]):
+        architecture = timm_name(name).split(".")[0]
+        if not timm.is_model(architecture):
             raise unknown_name("model", name, model_names())
-        return timm.model_entrypoint(name.split(".")[0])
+        check_tag(name)
+        return timm.model_entrypoint(architecture)
     function = registry.load("model", name)
     if not timm.is_model(name):
         register_model(_renamed(function, name))
@@ -116,7 +119,7 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
         arguments["img_size"] = spec.image_size
     with rng.torch_seeded(seed, "init", number):
         try:
-            network = timm.create_model(name, pretrained=spec.pretrained, **arguments)
+            network = timm.create_model(timm_name(name), pretrained=spec.pretrained, **arguments)
         except Exception as error:  # timm and its hub client raise many kinds
             what = "pretrained weights for " if spec.pretrained else ""
             raise UserError(f"{what}model {name!r} cannot be made: {' '.join(str(error).split())[:300]}") from error
@@ -131,7 +134,7 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
 
 def _is_sized(name: str) -> bool:
     """Whether a timm model is built for one image size (ViT, Swin and the like), so must be told ours."""
-    configuration = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    configuration = timm.get_pretrained_cfg(timm_name(name), allow_unregistered=True)
     return bool(configuration and configuration.fixed_input_size)
 
 
@@ -143,7 +146,26 @@ def _check_takes(network: nn.Module, spec: NetworkSpec) -> object:
     except Exception as error:  # whatever the first layer that does not fit raises
         raise UserError(
             f"model {spec.name!r} cannot take {spec.image_size}×{spec.image_size} images "
-            f"({' '.join(str(error).split())[:120]}): try a larger --image-size, for example 32 or 64"
+            f"({' '.join(str(error).split())[:120]}){_other_size(spec)}"
         ) from error
     network.train()
     return outputs
+
+
+def _other_size(spec: NetworkSpec) -> str:
+    """What to try where the size may be the cause, to be said after the reason; nothing where it cannot be."""
+    default = timm.get_pretrained_cfg(timm_name(spec.name), allow_unregistered=True)
+    made_for = default.input_size[-1] if default and default.architecture else None
+    made = "" if made_for is None or made_for == spec.image_size else f"it was made for {made_for}×{made_for}"
+    if spec.image_size < 32:
+        return ": try a larger --image-size, for example 32 or 64" + (f" ({made})" if made else "")
+    return f": {made}, so try --image-size {made_for}" if made else ""
+
+
+def check_model_name(name: str) -> None:
+    """Refuse the name of a model that nobody knows, with its tag, before any work.
+
+    Raises:
+        UserError: nobody knows it, or what is registered under it cannot be used.
+    """
+    _entrypoint(name)
