@@ -76,12 +76,12 @@ def run(
     _ask_before_importing(opened, selection, import_methods)
     environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
     suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
-    raise typer.Exit(run_suite(suite, console(), jobs=jobs, retry_failed=retry_failed))
+    raise typer.Exit(run_suite(suite, console(outlives_reader=True), jobs=jobs, retry_failed=retry_failed))
 
 
 @app.command(
     help="Print the runs of a board with how far each is and what the rest will cost.",
-    epilog="Example: noisybench bench plan mslg-cifar10 --slurm suite.sh --shards 12",
+    epilog="Example: noisybench bench plan digits-quick --slurm suite.sh --shards 12",
 )
 def plan(
     board: BoardName,

@@ -153,10 +153,13 @@ def student(
     )
 
     from noisybench.core.console import say
+    from noisybench.models import check_model_name
     from noisybench.noise.predictions import write_predictions
     from noisybench.train.prepare import official_parts
     from noisybench.train.student import student_predictions
 
+    for name in (teacher or config.model, config.model):
+        check_model_name(name)
     data = official_parts(config)
     probabilities = student_predictions(
         config,

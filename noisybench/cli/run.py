@@ -106,5 +106,5 @@ def run(
     from noisybench.parallel.connect import leave
     from noisybench.train.progress import ConsoleProgress
 
-    noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console()))
+    noisybench.run(resolved, resume=resume, progress=ConsoleProgress(console(outlives_reader=True)))
     leave()

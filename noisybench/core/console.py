@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,12 +12,32 @@ if TYPE_CHECKING:  # imported where it is used: the command line starts without 
     from rich.text import Text
 
 
-def console() -> Console:
-    """Standard output: in colour and as wide as the terminal, plain and unwrapped (200 columns) elsewhere."""
+def console(*, outlives_reader: bool = False) -> Console:
+    """Standard output: in colour and as wide as the terminal, plain and unwrapped (200 columns) elsewhere.
+
+    Args:
+        outlives_reader: what is told here goes on when nobody reads it any more, as after ``| head``: one line to
+            standard error says so. Else the command ends then.
+    """
     from rich.console import Console
 
-    out = Console()
-    return out if out.is_terminal else Console(width=200)
+    class Lasting(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            silence(sys.stdout)
+            complain("noisybench: nobody reads standard output any more; the work goes on without telling")
+
+    kind = Lasting if outlives_reader else Console
+    out = kind()
+    return out if out.is_terminal else kind(width=200)
+
+
+def silence(stream: object) -> None:
+    """Send what is still written to a stream nowhere: also what it holds back, which would raise at the very end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
+        os.close(nowhere)
 
 
 # Letters and marks that show nothing although Unicode calls them printable ("default ignorable" and the blank Braille).
@@ -61,4 +83,7 @@ def say(line: object, out: Console | None = None) -> None:
 
 def complain(line: object) -> None:
     """Print one line that may hold text from elsewhere to standard error."""
-    print(printable(line), file=sys.stderr, flush=True)
+    try:
+        print(printable(line), file=sys.stderr, flush=True)
+    except BrokenPipeError:  # nobody reads it; what the command comes to is not to depend on that
+        silence(sys.stderr)

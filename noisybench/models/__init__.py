@@ -4,6 +4,7 @@ from noisybench.models import cnn, lite0, mlp, resnet
 from noisybench.models.create import (
     Backbone,
     NetworkSpec,
+    check_model_name,
     create_backbone,
     create_network,
     model_facts,
@@ -19,6 +20,7 @@ __all__ = [
     "HeadSpec",
     "NetworkSpec",
     "Weights",
+    "check_model_name",
     "cnn",
     "create_backbone",
     "create_head",

@@ -17,6 +17,7 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.models.data_config import DataConfig, data_config, hub_asked, is_on_hub, pretrained_configuration
 from noisybench.models.fingerprint import weights_hash
+from noisybench.models.timm_names import check_tag, timm_name
 from noisybench.models.weights import Weights, load_weights
 from noisybench.spec import registry
 from noisybench.spec.extensions import summary
@@ -35,7 +36,7 @@ def model_facts(name: str) -> dict[str, Any]:
         UserError: nobody knows the name.
     """
     entrypoint = _entrypoint(name)
-    architecture = name.split(".")[0]
+    architecture = timm_name(name).split(".")[0]
     default = pretrained_configuration(name)
     return {
         "name": name,
@@ -64,9 +65,11 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
         if is_on_hub(name):
             with hub_asked(f"model {name!r}"):
                 return timm.model_entrypoint(load_model_config_from_hf(name.partition(":")[2])[1])
-        if not timm.is_model(name.split(".")[0]):
+        architecture = timm_name(name).split(".")[0]
+        if not timm.is_model(architecture):
             raise unknown_name("model", name, model_names())
-        return timm.model_entrypoint(name.split(".")[0])
+        check_tag(name)
+        return timm.model_entrypoint(architecture)
     function = registry.load("model", name)
     if not timm.is_model(name):
         register_model(_renamed(function, name))
@@ -171,7 +174,7 @@ def _made(spec: NetworkSpec, seed: int, number: int) -> nn.Module:
         arguments["img_size"] = spec.image_size
     with rng.torch_seeded(seed, "init", number):
         with hub_asked(f"{'pretrained weights for ' if spec.pretrained else ''}model {name!r}"):
-            network = timm.create_model(name, pretrained=spec.pretrained, **arguments)
+            network = timm.create_model(timm_name(name), pretrained=spec.pretrained, **arguments)
         if spec.weights is not None:
             load_weights(network, spec.weights, name)
     return network
@@ -194,7 +197,26 @@ def _check_takes(network: nn.Module, spec: NetworkSpec) -> object:
     except Exception as error:  # whatever the first layer that does not fit raises
         raise UserError(
             f"model {spec.name!r} cannot take {spec.image_size}×{spec.image_size} images "
-            f"({' '.join(str(error).split())[:120]}): try a larger --image-size, for example 32 or 64"
+            f"({' '.join(str(error).split())[:120]}){_other_size(spec)}"
         ) from error
     network.train()
     return outputs
+
+
+def _other_size(spec: NetworkSpec) -> str:
+    """What to try where the size may be the cause, to be said after the reason; nothing where it cannot be."""
+    default = timm.get_pretrained_cfg(timm_name(spec.name), allow_unregistered=True)
+    made_for = default.input_size[-1] if default and default.architecture else None
+    made = "" if made_for is None or made_for == spec.image_size else f"it was made for {made_for}×{made_for}"
+    if spec.image_size < 32:
+        return ": try a larger --image-size, for example 32 or 64" + (f" ({made})" if made else "")
+    return f": {made}, so try --image-size {made_for}" if made else ""
+
+
+def check_model_name(name: str) -> None:
+    """Refuse the name of a model that nobody knows, with its tag, before any work.
+
+    Raises:
+        UserError: nobody knows it, or what is registered under it cannot be used.
+    """
+    _entrypoint(name)

@@ -15,6 +15,7 @@ from timm.data import resolve_data_config
 from timm.models import load_model_config_from_hf
 
 from noisybench.core.errors import UserError, one_line
+from noisybench.models.timm_names import timm_name
 
 ON_HUB = ("hf-hub:", "hf_hub:")
 
@@ -88,7 +89,7 @@ def pretrained_configuration(name: str) -> Mapping[str, Any]:
     if is_on_hub(name):
         with hub_asked(f"model {name!r}"):
             return load_model_config_from_hf(name.partition(":")[2])[0]
-    found = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    found = timm.get_pretrained_cfg(timm_name(name), allow_unregistered=True)
     return found.to_dict() if found is not None and found.architecture else {}
 
 

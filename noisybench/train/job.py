@@ -13,6 +13,7 @@ import torch
 
 from noisybench.core.errors import DamagedCheckpoint, MethodError, RunStopped, UserError
 from noisybench.core.machine import keeping_freed_memory
+from noisybench.models import check_model_name
 from noisybench.models.fingerprint import weights_hash
 from noisybench.models.sync_batchnorm import has_batchnorm
 from noisybench.parallel.connect import make_accelerator
@@ -132,6 +133,7 @@ class Job:
         """
         config, world, output = self._config, self._place.world, self._output
         with world.together():
+            check_model_name(config.model)  # before the data, which may take long to read
             trackers = Trackers(config.all_trackers if world.is_main else [], self._progress.say)
             self._data = data = with_features(config, prepare(config), self._place.device, self._progress)
         world.same("dataset or noise", data.dataset.fingerprint() + data.noise.sha256)

@@ -82,6 +82,7 @@ def test_lists_and_cards(cli):
         (["--method", "mlsg"], "unknown method 'mlsg': did you mean mslg?"),
         (["--dataset", "digts"], "unknown dataset 'digts': did you mean digits?"),
         (["--model", "resnt18"], "unknown model 'resnt18': did you mean resnet18"),
+        (["--model", "resnet18.a1_in1"], "unknown model 'resnet18.a1_in1': did you mean resnet18.a1_in1k"),
         (["--set", "optimiser.lr=1"], "unknown configuration key 'optimiser': did you mean optimizer?"),
         (["--method", "mslg", "--set", "method.kapa=1"], "unknown configuration key 'method.kapa'"),
         (["--noise-rate", "1.0"], "noise_rate: input should be less than 1"),

@@ -83,6 +83,41 @@ def test_any_timm_model_works(name):
     assert make(name)(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
+def test_names_as_the_hub_writes_them_are_timms():
+    first, second = (make(name, 32) for name in ("timm/resnet18.a1_in1k", "resnet18"))
+    assert torch.equal(first.fc.weight, second.fc.weight)
+    assert make("timm/vit_tiny_patch16_224")(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_tag_that_timm_lacks_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="unknown model 'resnet18.a1_in1': did you mean resnet18.a1_in1k"):
+        make("resnet18.a1_in1")
+    with pytest.raises(UserError, match="unknown model 'resnet18.tv_in1'.*did you mean resnet18.tv_in1k"):
+        make("timm/resnet18.tv_in1")
+    with pytest.raises(UserError, match="model 'noisybench_cnn4.a': timm has no weights for noisybench_cnn4; leave"):
+        make("noisybench_cnn4.a")
+
+
+def test_a_size_is_advised_only_where_it_may_be_the_cause():
+    """At the size that the model was made for, another size cannot help."""
+    with pytest.raises(UserError, match="cannot take 100×100 .*it was made for 224×224, so try --image-size 224"):
+        _refused(100)
+    with pytest.raises(UserError) as raised:
+        _refused(224)
+    assert "--image-size" not in str(raised.value) and "the reason" in str(raised.value)
+
+
+def _refused(size):
+    """What is said of a network that takes no image."""
+    from noisybench.models.create import _check_takes
+
+    class Refuses(torch.nn.Module):
+        def forward(self, images):
+            raise RuntimeError("the reason")
+
+    return _check_takes(Refuses(), NetworkSpec("resnet18", num_classes=10, channels=3, image_size=size))
+
+
 def test_errors_are_one_line():
     with pytest.raises(UserError, match="unknown model 'resnt18': did you mean resnet18"):
         make("resnt18")
