@@ -108,3 +108,27 @@ def early_learning_regularizer(logits: Tensor, targets: Tensor) -> Tensor:
         targets: t, N×C, without gradient; rows sum to at most 1.
     """
     return (1 - (targets * clipped_probabilities(logits)).sum(dim=1)).log()
+
+
+def normalized_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """NCE = −log p_y / Σ_c −log p_c (N): cross-entropy as a share of what it would be over all labels.
+
+    Ma et al., ICML 2020.
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    return log_p.gather(1, labels[:, None])[:, 0] / log_p.sum(dim=1)
+
+
+def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 − p_y (N): half the L1 distance of p and e_y, as in the released code of the active passive losses."""
+    return -torch.expm1(_log_p_given(logits, labels))
+
+
+def asymmetric_generalized_cross_entropy(logits: Tensor, labels: Tensor, a: float, q: float) -> Tensor:
+    """AGCE = ((a + 1)^q − (a + p_y)^q)/q (N). Zhou et al., ICML 2021."""
+    return ((a + 1) ** q - (a + _log_p_given(logits, labels).exp()) ** q) / q
+
+
+def mean_over_labels(logits: Tensor) -> Tensor:
+    """1/C·Σ_c −log p_c (N): the cross-entropy of a label drawn evenly."""
+    return -F.log_softmax(logits, dim=1).mean(dim=1)
