@@ -78,12 +78,19 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for the check.")
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Also train in so many connected processes (on CPUs) and compare with one.")
+    ] = None,
+    compare_in: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    from noisybench.conformance import print_check, print_check_all
+    from noisybench.conformance import compare_processes, print_check, print_check_all
 
-    if every == (method is not None) or (every and overrides):
-        raise UserError("check: give one method (and any --set), or --all alone")
-    passed = print_check_all() if method is None else print_check(method, overrides or [])
+    if every == (method is not None) or (every and (overrides or processes)):
+        raise UserError("check: give one method (and any --set and --processes), or --all alone")
+    if compare_in is not None and method is not None:  # one of the processes that --processes started
+        compare_processes(method, overrides or [], compare_in)
+        return
+    passed = print_check_all() if method is None else print_check(method, overrides or [], processes)
     raise typer.Exit(0 if passed else 1)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from noisybench.conformance.checks import CHECKS, Subject, declarations, trains
 from noisybench.conformance.finding import Finding
+from noisybench.conformance.processes import check_processes, compare_here, refuse_too_few
 from noisybench.core.console import console, literal, printable
 from noisybench.core.errors import UserError
 from noisybench.core.nested import merge
 from noisybench.spec import registry
 from noisybench.spec.text import parse_override
+
+NOTHING_AFTER = ("declarations", "trains")  # what fails one of these cannot be trained further
 
 
 @dataclass(frozen=True)
@@ -78,18 +82,35 @@ def check_all() -> Iterator[CheckReport]:
             yield CheckReport(name, [Finding("loads", str(error))], time.perf_counter() - started)
 
 
-def print_check(name: str, overrides: list[str]) -> bool:
+def print_check(name: str, overrides: list[str], processes: int | None = None) -> bool:
     """Check one method and print what came out; whether it passed.
 
     Args:
         overrides: ``KEY=VALUE`` texts, as for a run.
+        processes: compare one process with so many, too.
     """
+    if processes is not None:
+        refuse_too_few(processes)
+    report = check_method(name, _given(overrides))
+    print(*map(printable, report.lines()), sep="\n", flush=True)
+    if processes is None or any(finding.check in NOTHING_AFTER for finding in report.problems):
+        return report.passed
+    finding = check_processes(name, overrides, processes)
+    said = f"1 and {processes} processes train the same" if finding is None else str(finding)
+    print(printable(f"{name}: {said}"))
+    return report.passed and finding is None
+
+
+def compare_processes(name: str, overrides: list[str], folder: Path) -> None:
+    """What each of the processes that :func:`print_check` starts does."""
+    compare_here(name, _given(overrides), folder)
+
+
+def _given(overrides: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for text in overrides:
         given = merge(given, parse_override(text))
-    report = check_method(name, given)
-    print(*map(printable, report.lines()), sep="\n")
-    return report.passed
+    return given
 
 
 def print_check_all() -> bool:

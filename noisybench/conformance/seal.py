@@ -17,6 +17,7 @@ from noisybench.spec.config import RunConfig
 from noisybench.train.prepare import RunData, Streams
 
 PLUMBING = {
+    "noisybench.models.sync_batchnorm",
     "noisybench.parallel.world",
     "noisybench.methods.context",
     "noisybench.models.sync_batchnorm",
