@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from noisybench.core import rng
+from noisybench.core.batches import num_batches, rows_of_batch, smallest_batch
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.datasets import Images
 from noisybench.data.pixels import PixelSource
@@ -28,11 +29,14 @@ class Pass:
         rows: int64, rows of the noisy train set to visit once; None visits all.
         paired_rows: int64, rows that accompany them in endless reshuffled passes (``batch.paired``), batch for batch.
         tag: told to the method as ``batch.tag``, e.g. which network trains.
+        batch_factor: its batches, and those that accompany them, have so many times the run's batch size; the meta
+            batch keeps its size.
     """
 
     rows: Tensor | None = None
     paired_rows: Tensor | None = None
     tag: int = 0
+    batch_factor: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,11 +148,13 @@ class BatchOrder:
         batch_size: rows of a global batch.
         seed: of the run.
         shuffled: anew in each pass; else every pass is in the set's own order.
+        smallest: a last batch of fewer rows joins the one before it.
     """
 
     batch_size: int
     seed: int
     shuffled: bool
+    smallest: int = smallest_batch()
 
     def of(self, size: int, purpose: str, *parts: str | int) -> np.ndarray:
         """The order (int64) of one pass over ``size`` rows: a function of the seed and the key."""
@@ -182,12 +188,14 @@ class _Plan:
         step: of the run.
         global_size: rows of the whole batch, over all processes.
         rows: int64, this process's rows of the noisy train set.
+        paired_size: rows of the whole accompanying batch.
         paired, meta: pairs (number of the pass, rows) of the accompanying and of the meta batch.
     """
 
     step: int
     global_size: int
     rows: np.ndarray
+    paired_size: int
     paired: list[tuple[int, np.ndarray]]
     meta: list[tuple[int, np.ndarray]]
 
@@ -220,9 +228,9 @@ class TrainLoader:
             self._meta_rows = Endless(np.arange(len(meta)), order, key=("meta-order",))
 
     def num_batches(self, part: Pass) -> int:
-        """Batches of a pass; the last one may be smaller."""
+        """Batches of a pass (:mod:`noisybench.core.batches`)."""
         size = len(self.train) if part.rows is None else len(part.rows)
-        return -(-size // self._batch_size)
+        return num_batches(size, self._batch_size * part.batch_factor, self._order.smallest)
 
     def batches(self, part: Pass, *, epoch: int, number: int, first_step: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one pass.
@@ -240,8 +248,9 @@ class TrainLoader:
         if part.paired_rows is not None:
             paired_rows = part.paired_rows.cpu().numpy()
             paired = Endless(paired_rows, self._order, key=("paired-order", epoch, number))
+        size = self._batch_size * part.batch_factor
         plans = [
-            self._plan(rows, paired, position, first_step + position)
+            self._plan(rows, paired, size, position, first_step + position)
             for position in range(skip, self.num_batches(part))
         ]
         sources = [self.train.pixels] if self._meta is None else [self.train.pixels, self._meta.pixels]
@@ -249,15 +258,17 @@ class TrainLoader:
         for plan, pixels in zip(plans, feed(sources, requests, self.train.device, self.train.workers), strict=True):
             yield self._batch(plan, pixels, (epoch, number), part.tag)
 
-    def _plan(self, rows: np.ndarray, paired: Endless | None, position: int, step: int) -> _Plan:
-        whole = rows[position * self._batch_size : (position + 1) * self._batch_size]
+    def _plan(self, rows: np.ndarray, paired: Endless | None, size: int, position: int, step: int) -> _Plan:
+        """What one batch of a pass in batches of ``size`` rows needs."""
+        whole = rows[rows_of_batch(position, len(rows), size, self._order.smallest)]
         mine = self._world.part_of_batch(len(whole), len(whole))
         return _Plan(
             step=step,
             global_size=len(whole),
             rows=whole[mine],
-            paired=paired.at(self._positions(position, len(whole))) if paired is not None else [],
-            meta=self._meta_rows.at(self._positions(step, len(whole))) if self._meta is not None else [],
+            paired_size=size,
+            paired=paired.at(self._positions(position, size, len(whole))) if paired is not None else [],
+            meta=self._meta_rows.at(self._positions(step, self._batch_size, len(whole))) if self._meta else [],
         )
 
     def _batch(self, plan: _Plan, pixels: tuple[Tensor, ...], occasion: tuple[int, int], tag: int) -> Batch:
@@ -288,14 +299,14 @@ class TrainLoader:
             self.train.dress(pixels, index, (*occasion, view), strength) for view, strength in enumerate(self._views)
         ]
 
-    def _positions(self, number: int, batch_size: int) -> np.ndarray:
-        """This process's part of the positions of the ``number``-th full batch of an endless stream.
+    def _positions(self, number: int, size: int, beside: int) -> np.ndarray:
+        """This process's part of the positions of the ``number``-th batch of an endless stream.
 
         Args:
-            batch_size: rows of the whole batch that it goes with.
+            size: rows of the whole batch.
+            beside: rows of the whole batch that it goes with.
         """
-        start = number * self._batch_size
-        return np.arange(start, start + self._batch_size)[self._world.part_of_batch(self._batch_size, batch_size)]
+        return np.arange(number * size, (number + 1) * size)[self._world.part_of_batch(size, beside)]
 
     def _meta_batch(self, plan: _Plan, pixels: Tensor) -> tuple[Tensor, Tensor]:
         meta, images, labels = self._meta, [], []
@@ -313,4 +324,4 @@ class TrainLoader:
             parts.append((index, self._dressed(found, index, (*occasion, number))))
         index = torch.cat([index for index, _ in parts])
         views = [torch.cat(part) for part in zip(*(views for _, views in parts), strict=True)]
-        return Batch(index, views, self.train.labels[index], occasion[0], plan.step, self._batch_size)
+        return Batch(index, views, self.train.labels[index], occasion[0], plan.step, plan.paired_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
@@ -127,6 +127,23 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
             f"model {name!r} gives {shape} for one image, where logits of shape (1, {spec.num_classes}) must be"
         )
     return network
+
+
+def needs_two_images(spec: NetworkSpec) -> bool:
+    """Whether a network cannot train on a batch of one image, as with a BatchNorm over rows alone.
+
+    Raises:
+        UserError: as :func:`create_network`.
+    """
+    network = create_network(replace(spec, pretrained=False), seed=0)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return True
+        raise
+    return False
 
 
 def _is_sized(name: str) -> bool:
