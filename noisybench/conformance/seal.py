@@ -20,7 +20,6 @@ PLUMBING = {
     "noisybench.models.sync_batchnorm",
     "noisybench.parallel.world",
     "noisybench.methods.context",
-    "noisybench.models.sync_batchnorm",
     "noisybench.train.build",
     "noisybench.train.session",
     "noisybench.train.evaluate",

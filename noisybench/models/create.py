@@ -184,6 +184,23 @@ def _said(outputs: object) -> str:
     return str(tuple(outputs.shape)) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
 
 
+def needs_two_images(spec: NetworkSpec) -> bool:
+    """Whether a network cannot train on a batch of one image, as with a BatchNorm over rows alone.
+
+    Raises:
+        UserError: as :func:`create_network`.
+    """
+    network = create_network(replace(spec, pretrained=False), seed=0)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return True
+        raise
+    return False
+
+
 def _is_sized(name: str) -> bool:
     """Whether a timm model is built for one image size (ViT, Swin and the like), so must be told ours."""
     return bool(pretrained_configuration(name).get("fixed_input_size"))

@@ -56,7 +56,11 @@ LATER_FIELDS: dict[str, Any] = {
 }
 
 
-LATER_SETTINGS = {"mslg": {"meta_every": 1}, "metalabelnet": {"label_floor": 0.0}}  # of methods
+LATER_SETTINGS: dict[str, dict[str, Any]] = {  # of methods
+    "mslg": {"meta_every": 1},
+    "metalabelnet": {"label_floor": 0.0},
+    "dividemix": {"warmup_batch_factor": 1},
+}
 
 
 def _later(config: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from noisybench.core.batches import smallest_batch
 from noisybench.core.errors import MethodError, UserError
 from noisybench.data.loader import BatchOrder, TrainLoader
 from noisybench.methods.base import Method
@@ -16,6 +17,7 @@ from noisybench.methods.context import Context
 from noisybench.methods.priors import needs_fault
 from noisybench.methods.store import SampleStore
 from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network, read_weights
+from noisybench.models.create import needs_two_images
 from noisybench.models.sync_batchnorm import of_each_process, synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
@@ -62,10 +64,17 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
     loader = TrainLoader(
         streams.train,
         streams.meta if "meta_set" in needs else None,
-        BatchOrder(config.batch_size, config.seed, shuffled=config.order == "shuffled"),
+        BatchOrder(
+            config.batch_size,
+            config.seed,
+            shuffled=config.order == "shuffled",
+            smallest=smallest_batch(config.batch_parts),
+        ),
         views=method_class.views,
         world=place.world,
     )
+    if not config.frozen:  # heads have no BatchNorm
+        _refuse_batches_of_one(config, len(streams.train), _network_spec(config, data))
     context = _context(config, data, streams, place)
     try:
         method = method_class(method_class.Settings(**config.settings), context)
@@ -177,7 +186,11 @@ def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callabl
         return functools.partial(
             create_head, HeadSpec(config.head, data.features.width, data.dataset.num_classes), seed=config.seed
         )
-    spec = NetworkSpec(
+    return Initialiser(_network_spec(config, data), config, world)
+
+
+def _network_spec(config: ResolvedConfig, data: RunData) -> NetworkSpec:
+    return NetworkSpec(
         config.model,
         num_classes=data.dataset.num_classes,
         channels=data.dataset.card.channels,
@@ -185,4 +198,26 @@ def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callabl
         pretrained=config.pretrained,
         weights=None if config.weights is None else read_weights(config.weights, config.weights_sha256),
     )
-    return Initialiser(spec, config, world)
+
+
+def _refuse_batches_of_one(config: ResolvedConfig, size: int, spec: NetworkSpec) -> None:
+    """Refuse training batches of one image for a network that cannot train on one.
+
+    A last batch of one is none: it joins the one before it.
+
+    Args:
+        size: of the noisy train set.
+
+    Raises:
+        UserError: each process's part of a batch, or the whole set, is one image.
+    """
+    least = min(config.batch_size, size) // config.batch_parts
+    if least > 1 or not needs_two_images(spec):
+        return
+    images = f"{size} training image{'s' * (size > 1)}"
+    what = images if size <= config.batch_size else f"batch_size {config.batch_size}"
+    parts = f" in {config.batch_parts} parts" if config.batch_parts > 1 else ""
+    raise UserError(
+        f"{what}{parts}: BatchNorm of model {config.model!r} needs at least two images at a time, so give "
+        f"{2 * config.batch_parts} or more"
+    )

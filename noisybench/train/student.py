@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisybench.core import rng
+from noisybench.core.batches import num_batches, rows_of_batch
 from noisybench.data import Dataset
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
@@ -103,7 +104,8 @@ def _fit(config: ResolvedConfig, network: nn.Module, stream: Stream, loss: Calla
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
         order = torch.from_numpy(rng.permutation(len(stream), config.seed, "student-order", number, epoch))
-        for rows in order.to(stream.device).split(config.batch_size):
+        for position in range(num_batches(len(stream), config.batch_size)):
+            rows = order[rows_of_batch(position, len(stream), config.batch_size)].to(stream.device)
             torch.manual_seed(rng.key(config.seed, "student-step", number, step))
             images = stream.view(rows, (number, epoch))
             optimizer.zero_grad(set_to_none=True)
