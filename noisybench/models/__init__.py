@@ -6,10 +6,11 @@ from noisybench.models.create import (
     NetworkSpec,
     create_backbone,
     create_network,
+    data_config,
     model_facts,
     model_names,
 )
-from noisybench.models.data_config import DataConfig, data_config
+from noisybench.models.data_config import DataConfig
 from noisybench.models.weights import Weights, read_weights
 
 __all__ = [

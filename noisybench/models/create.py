@@ -10,12 +10,19 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import load_model_config_from_hf, register_model
+from timm.models import register_model
 from torch import nn
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
-from noisybench.models.data_config import DataConfig, data_config, hub_asked, is_on_hub, pretrained_configuration
+from noisybench.models.data_config import (
+    DataConfig,
+    data_config_of,
+    from_hub,
+    hub_asked,
+    is_on_hub,
+    pretrained_configuration,
+)
 from noisybench.models.fingerprint import weights_hash
 from noisybench.models.weights import Weights, load_weights
 from noisybench.spec import registry
@@ -45,6 +52,20 @@ def model_facts(name: str) -> dict[str, Any]:
     }
 
 
+def data_config(name: str, channels: int) -> DataConfig | None:
+    """How timm prepares images for a model's pretrained weights; None if it knows nothing of them.
+
+    Args:
+        channels: 3, or 1: then mean and std are the means over the three channels'.
+
+    Raises:
+        UserError: nobody knows the name, or the model is on the Hub, which cannot be asked.
+    """
+    _entrypoint(name)  # from here on timm knows it
+    configuration = pretrained_configuration(name)
+    return data_config_of(configuration, channels) if configuration else None
+
+
 def reason_against_name(name: str) -> str | None:
     """Why a model of another package cannot have this name; None if it can. Asked before it is imported."""
     if "." in name:
@@ -62,8 +83,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     """
     if name not in registry.names("model"):
         if is_on_hub(name):
-            with hub_asked(f"model {name!r}"):
-                return timm.model_entrypoint(load_model_config_from_hf(name.partition(":")[2])[1])
+            return timm.model_entrypoint(from_hub(name)[1])
         if not timm.is_model(name.split(".")[0]):
             raise unknown_name("model", name, model_names())
         return timm.model_entrypoint(name.split(".")[0])
