@@ -16,8 +16,6 @@ from noisybench.data.loader import Batch
 from noisybench.meta import (
     InnerStep,
     MetaBatch,
-    classifier,
-    classifier_inputs,
     label_direction,
     logits_again,
     look_ahead_tangent,
@@ -42,7 +40,7 @@ class MetaLabelNet(Method):
         super().build()
         self.encoder: nn.Module = frozen_copy(self.network)
         with rng.torch_seeded(self.context.seed, "method-label-layer"):
-            layer = nn.Linear(classifier(self.network).in_features, self.context.num_classes)
+            layer = nn.Linear(self.context.num_features(self.network), self.context.num_classes)
         self.label_layer: nn.Linear = layer.to(self.context.device, self.context.dtype)
         self.label_optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.label_layer.parameters(), lr=self.settings.label_lr, weight_decay=self.settings.label_decay
@@ -65,9 +63,8 @@ class MetaLabelNet(Method):
             return StepOutput(loss, logits)
         floor = self.settings.label_floor
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
-        with torch.no_grad(), classifier_inputs(self.encoder) as kept:
-            self.encoder(batch.images)
-        features = kept[0].to(self.context.dtype)  # in mixed precision the encoder's are in another
+        with torch.no_grad():
+            features = self.context.features(self.encoder, batch.images)
         label_logits = self.label_layer(features)
         ahead = look_ahead_tangent(
             self.network,

@@ -138,13 +138,18 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
         UserError: the name is unknown, its weights cannot be had, or it cannot take such images.
     """
     network = _made(spec, seed, number)
-    outputs = _check_takes(network, spec)
-    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, spec.num_classes):
-        raise UserError(
-            f"model {spec.name!r} gives {_said(outputs)} for one image, where logits of shape (1, {spec.num_classes}) "
-            "must be"
-        )
+    _refuse_no_logits(_check_takes(network, spec), spec, (1, "one image"))
+    _refuse_no_logits(_in_training(network, spec), spec, (2, "two images in training"))
     return network
+
+
+def _refuse_no_logits(outputs: object, spec: NetworkSpec, given: tuple[int, str]) -> None:
+    rows, what = given
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (rows, spec.num_classes):
+        raise UserError(
+            f"model {spec.name!r} gives {_said(outputs)} for {what}, where logits of shape ({rows}, "
+            f"{spec.num_classes}) must be"
+        )
 
 
 @dataclass(frozen=True)
@@ -218,3 +223,18 @@ def _check_takes(network: nn.Module, spec: NetworkSpec) -> object:
         ) from error
     network.train()
     return outputs
+
+
+@torch.no_grad()
+def _in_training(network: nn.Module, spec: NetworkSpec) -> object:
+    """What a network in train mode gives for two images: some give more than logits then. It is left as it was."""
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    images = torch.zeros(2, spec.channels, spec.image_size, spec.image_size)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return network(images)
+        except Exception:  # of too small a batch, which is none of a run
+            return torch.zeros(2, spec.num_classes)
+        finally:
+            for name, buffer in network.named_buffers():
+                buffer.copy_(buffers[name])
