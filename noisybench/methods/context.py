@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from noisybench.core import rng
+from noisybench.core.errors import UserError
 from noisybench.data.loader import Stream
+from noisybench.meta import classifier_inputs
 from noisybench.methods.optimizers import build_optimizer
 from noisybench.methods.priors import Priors, UndeclaredError
 from noisybench.methods.store import SampleStore
@@ -113,6 +115,54 @@ class Context:
         with rng.torch_seeded(self.seed, f"method-{purpose}"):
             module = make()
         return module.to(self.device, self.dtype)
+
+    def features(self, network: nn.Module, images: Tensor) -> Tensor:
+        """What a network's classifier is given: pre-logits of any timm network, in the run's mixed precision.
+
+        Args:
+            network: in the mode that is meant, as :meth:`make_network` made it or a copy of that.
+            images: N×C×H×W.
+
+        Returns:
+            N×D, in ``dtype``, with their graph.
+
+        Raises:
+            UserError: the model gives no such features.
+        """
+        if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
+            with self.world.autocast():
+                found = network.forward_head(network.forward_features(images), pre_logits=True)
+        else:
+            try:
+                with classifier_inputs(network) as kept:
+                    network(images)
+            except ValueError as error:
+                raise UserError(
+                    f"this method reads a model's features, which {type(network).__name__} does not give: take one "
+                    "with forward_features and forward_head, as timm's are"
+                ) from error
+            (found,) = kept
+        if not isinstance(found, Tensor) or found.dim() != 2:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(
+                f"this method reads a model's features, a row for each image; {type(network).__name__} gives {shape}"
+            )
+        return found.to(self.dtype)
+
+    @torch.no_grad()
+    def num_features(self, network: nn.Module) -> int:
+        """D of :meth:`features`, found with the first image of the train set; the network is left as it is.
+
+        Raises:
+            UserError: as of :meth:`features`.
+        """
+        modes = {module: module.training for module in network.modules()}
+        network.eval()
+        _, image = next(iter(self._sweep(slice(0, 1))))
+        size = self.features(network, image).shape[1]
+        for module, training in modes.items():
+            module.training = training
+        return size
 
     def restart(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give a network the next fresh initialisation, in place, and forget its optimizer's momentum."""

@@ -245,7 +245,7 @@ def _for_pretrained(values: dict[str, Any], card: DatasetCard) -> dict[str, Any]
     if not values.get("pretrained") and values.get("weights") is None:
         return {}
     # By name: timm, which alone knows, needs torch. Who trains no pretrained model does not wait for it.
-    found = imported("noisybench.models.data_config:data_config")(model, card.channels)
+    found = imported("noisybench.models.create:data_config")(model, card.channels)
     if found is None:
         return {}
     asked = {

@@ -10,6 +10,7 @@ import torch
 
 from noisybench.data import Dataset, Images, SplitInput, Splits, loaded, open_limited, split
 from noisybench.data.augment import Augmenter, Normalizer
+from noisybench.data.decode import Preprocess
 from noisybench.data.features import Features, FeatureStream, ViewPool
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
@@ -87,10 +88,11 @@ def official_parts(config: ResolvedConfig, fits: Callable[[Dataset], object] | N
     Raises:
         UserError: the data is missing or unreadable.
     """
+    card = registry.dataset_card(config.dataset)
     opened = open_limited(
-        registry.dataset_card(config.dataset),
+        card,
         data_path=config.data_path,
-        image_size=config.image_size,
+        preprocess=Preprocess.of(card, config.side, config.preprocess),
         limit_train=config.limit_train,
         checked=read_checked(config.clean_labels) if config.clean_labels is not None else None,
         fits=fits,
@@ -192,7 +194,8 @@ def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: 
     if config.frozen:
         return _frozen_streams(config, data, (device, dtype))
     card, splits, dataset = data.dataset.card, data.splits, data.dataset
-    normalize = Normalizer(card.mean, card.std, device, dtype)
+    asked = config.preprocess
+    normalize = Normalizer(asked.mean or card.mean, asked.std or card.std, device, dtype)
 
     def augmenter(purpose: str, num_samples: int) -> Augmenter:
         return Augmenter(config.augment, num_samples, config.seed, purpose, device)

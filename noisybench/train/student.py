@@ -52,7 +52,7 @@ def student_predictions(
         dataset.train.labels,
         np.arange(len(dataset.train)),
         Augmenter(config.augment, len(dataset.train), config.seed, "student-augment", device),
-        Normalizer(card.mean, card.std, device, dtype),
+        Normalizer(config.preprocess.mean or card.mean, config.preprocess.std or card.std, device, dtype),
         workers=config.workers,
     )
 
