@@ -78,19 +78,23 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for the check.")
     ] = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Check it as what trains a head on a frozen model's features.")
+    ] = False,
     processes: Annotated[
         int | None, typer.Option(help="Also train in so many connected processes (on CPUs) and compare with one.")
     ] = None,
     compare_in: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    from noisybench.conformance import compare_processes, print_check, print_check_all
+    from noisybench.conformance import AS_FROZEN, compare_processes, print_check, print_check_all
 
     if every == (method is not None) or (every and (overrides or processes)):
-        raise UserError("check: give one method (and any --set and --processes), or --all alone")
+        raise UserError("check: give one method (and any --set and --processes), or --all alone (or with --frozen)")
+    settings = [*(AS_FROZEN if frozen else []), *(overrides or [])]
     if compare_in is not None and method is not None:  # one of the processes that --processes started
-        compare_processes(method, overrides or [], compare_in)
+        compare_processes(method, settings, compare_in)
         return
-    passed = print_check_all() if method is None else print_check(method, overrides or [], processes)
+    passed = print_check_all(settings) if method is None else print_check(method, settings, processes)
     raise typer.Exit(0 if passed else 1)
 
 

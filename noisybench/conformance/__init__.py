@@ -9,5 +9,15 @@ from noisybench.conformance.kit import (
     print_check,
     print_check_all,
 )
+from noisybench.conformance.setups import AS_FROZEN
 
-__all__ = ["Finding", "CheckReport", "check_all", "check_method", "compare_processes", "print_check", "print_check_all"]
+__all__ = [
+    "AS_FROZEN",
+    "Finding",
+    "CheckReport",
+    "check_all",
+    "check_method",
+    "compare_processes",
+    "print_check",
+    "print_check_all",
+]

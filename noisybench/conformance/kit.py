@@ -70,14 +70,14 @@ def check_method(name: str, overrides: dict[str, Any] | None = None) -> CheckRep
     return CheckReport(name, problems, time.perf_counter() - started)
 
 
-def check_all() -> Iterator[CheckReport]:
+def check_all(overrides: dict[str, Any] | None = None) -> Iterator[CheckReport]:
     """Check every registered method, one after the other; those whose name cannot be used fail at once."""
     for one in registry.disabled("method"):
         yield CheckReport(f"{one.name} of {one.origin}", [Finding("loads", one.reason)], 0.0)
     for name in registry.method_names():
         started = time.perf_counter()
         try:
-            yield check_method(name)
+            yield check_method(name, overrides)
         except UserError as error:
             yield CheckReport(name, [Finding("loads", str(error))], time.perf_counter() - started)
 
@@ -113,10 +113,14 @@ def _given(overrides: list[str]) -> dict[str, Any]:
     return given
 
 
-def print_check_all() -> bool:
-    """Check every registered method and print what came out; whether all passed."""
+def print_check_all(overrides: list[str]) -> bool:
+    """Check every registered method and print what came out; whether all passed.
+
+    Args:
+        overrides: as of :func:`print_check`.
+    """
     reports = []
-    for report in check_all():
+    for report in check_all(_given(overrides)):
         print(*map(printable, report.lines()), sep="\n", flush=True)
         reports.append(report)
     console().print(summary(reports))

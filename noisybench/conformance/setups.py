@@ -48,3 +48,7 @@ APART = Setup(  # parts of a batch that are not equal, so that a share that is l
 )
 VIT = Setup("ViT", given={"model": "test_vit", "image_size": 32, "noise_rate": 0.2})
 CLEAN = Setup("clean labels", given={"model": "noisybench_cnn4", "noise": "none", "epochs": LEARNING_EPOCHS})
+
+# What is set for a check of a method as the trainer of a head. The backbone has random weights: the kit needs no good
+# features.
+AS_FROZEN = ("frozen=true", "pretrained=false", "model=noisybench_cnn4", "features.input_size=8")

@@ -131,7 +131,8 @@ class Context:
         """
         if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
             with self.world.autocast():
-                found = network.forward_head(network.forward_features(images), pre_logits=True)
+                model: Any = network
+                found = model.forward_head(model.forward_features(images), pre_logits=True)
         else:
             try:
                 with classifier_inputs(network) as kept:

@@ -125,7 +125,7 @@ def _translator(network: nn.Module, model: str) -> Callable[..., Mapping[str, Te
     return getattr(module, "checkpoint_filter_fn", None)
 
 
-def head_names(network: nn.Module) -> tuple[str, ...]:
+def head_names(network: Any) -> tuple[str, ...]:
     """The names of a network's classifiers, by timm's configuration of it, else by what it says itself."""
     named = (getattr(network, "pretrained_cfg", None) or {}).get("classifier")
     if named:
