@@ -13,8 +13,8 @@ from noisybench.conformance.setups import AS_FROZEN
 
 __all__ = [
     "AS_FROZEN",
-    "Finding",
     "CheckReport",
+    "Finding",
     "check_all",
     "check_method",
     "compare_processes",

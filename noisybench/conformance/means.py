@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -46,9 +48,9 @@ def _measured(trial: Trial, saved: Saved | None, repeats: int) -> list[tuple[str
     method, found = trial.method, []
     take_step, own_step = method.context.step, method.training_step
 
-    def step(loss: Tensor, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
+    def step(loss: Tensor, *arguments: Any, **more: Any) -> None:
         found.append(("the loss given to context.step", "loss", float(loss.detach())))
-        take_step(loss, optimizer, share)
+        take_step(loss, *arguments, **more)
 
     def training_step(batch: Batch) -> StepOutput:
         output = own_step(_of_half(batch, repeats))
