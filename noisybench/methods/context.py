@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass
+=======
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+>>>>>>> methods
 from typing import Any
 
 import numpy as np
@@ -170,26 +175,29 @@ class Context:
         network.load_state_dict(self.make_network().state_dict())
         optimizer.state.clear()
 
-    def restart_part(self, network: nn.Module, part: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-        """Give a part of a network the next fresh initialisation, in place, and forget its momentum.
+    def restart_parts(self, network: nn.Module, parts: Sequence[nn.Module], *optimizers: torch.optim.Optimizer) -> None:
+        """Give parts of a network the values of the next fresh initialisation, in place, and forget their momentum.
 
-        The optimizers go on training it: its parameters stay the same tensors.
+        The optimizers go on training them: their parameters stay the same tensors.
 
         Args:
             network: made by :meth:`make_network`.
-            part: a module within it, or the network itself.
-            optimizers: those that may have momentum of the part.
+            parts: modules within it, or the network itself.
+            optimizers: those that may have momentum of the parts.
 
         Raises:
-            ValueError: the part is none of the network's modules.
+            ValueError: a part is none of the network's modules.
         """
-        name = next((name for name, module in network.named_modules() if module is part), None)
-        if name is None:
-            raise ValueError(f"this {type(part).__name__} is no part of the network")
-        part.load_state_dict(self.make_network().get_submodule(name).state_dict())
-        for optimizer in optimizers:
-            for parameter in part.parameters():
-                optimizer.state.pop(parameter, None)
+        fresh, names = self.make_network(), {module: name for name, module in network.named_modules()}
+        for part in parts:
+            if part not in names:
+                raise ValueError(f"this {type(part).__name__} is no part of the network")
+            part.load_state_dict(fresh.get_submodule(names[part]).state_dict())
+            for optimizer in optimizers:
+                # Momentum of 0 is none. To take it away would leave a fused step with some and others without.
+                states = [optimizer.state.get(parameter, {}) for parameter in part.parameters()]
+                for value in (value for state in states for value in state.values() if isinstance(value, Tensor)):
+                    value.zero_()
 
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
         """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
