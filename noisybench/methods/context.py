@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
-=======
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
->>>>>>> methods
 from typing import Any
 
 import numpy as np
