@@ -115,7 +115,8 @@ class Session:
             skipped = min(max(begun.first_step + skip - first, 0), size)
             for batch in loader.batches(part, epoch=epoch, number=number, first_step=first, skip=skipped):
                 with world.computing(world.share_of(batch.global_size, config.batch_size)):
-                    torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
+                    key = rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank)
+                    rng.seed_torch(key, self.place.device)
                     output = self.guarded(self._checked_step, batch, step=batch.step)
                     yield Step(batch, output, (batch.step + 1 - begun.first_step) / batches)
             first += size

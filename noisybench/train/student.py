@@ -106,7 +106,7 @@ def _fit(config: ResolvedConfig, network: nn.Module, stream: Stream, loss: Calla
         order = torch.from_numpy(rng.permutation(len(stream), config.seed, "student-order", number, epoch))
         for position in range(num_batches(len(stream), config.batch_size)):
             rows = order[rows_of_batch(position, len(stream), config.batch_size)].to(stream.device)
-            torch.manual_seed(rng.key(config.seed, "student-step", number, step))
+            rng.seed_torch(rng.key(config.seed, "student-step", number, step), stream.device)
             images = stream.view(rows, (number, epoch))
             optimizer.zero_grad(set_to_none=True)
             loss(network(images), images, stream.labels[rows]).backward()
