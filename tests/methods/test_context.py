@@ -104,7 +104,9 @@ def test_gathered_rows_have_the_gradient_that_the_average_over_processes_makes_w
 def test_an_augmented_pass_over_all_has_draws_of_its_own():
     method = small_method(CrossEntropy)
     seen = []
-    method.context.train._augment = lambda pixels, sample, occasion, strength: seen.append(occasion) or 255 - pixels
+    method.context._sweep.__self__._augment = lambda pixels, sample, occasion, strength: (
+        seen.append(occasion) or 255 - pixels
+    )
     plain, augmented = (
         method.context.full_pass(lambda images, index: images.flatten(1), occasion=occasion)
         for occasion in (None, (3, 1))

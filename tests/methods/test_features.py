@@ -71,7 +71,7 @@ def test_in_bfloat16_they_are_what_the_classifier_is_given_there(context, name):
 def test_a_plain_network_has_them_by_its_last_linear_layer(context):
     context.dtype = torch.float64
     network = context.make_network()
-    images = context.train.images(torch.tensor([3, 1]))
+    images = torch.cat([image for _, image in context._sweep(slice(0, 4))])[[3, 1]]
     assert torch.equal(context.features(network, images), images.flatten(1))
     assert context.num_features(network) == images[0].numel()
 

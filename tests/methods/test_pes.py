@@ -87,10 +87,10 @@ def test_the_split_of_a_batch():
 def test_it_keeps_what_two_augmented_views_predict_as_labelled():
     method = small_method(PES, warmup_epochs=1)
     shown = []
-    method.context.train._augment = lambda pixels, sample, occasion, strength: (
+    method.context._sweep.__self__._augment = lambda pixels, sample, occasion, strength: (
         shown.append(occasion) or (pixels if occasion[1] == 0 else 255 - pixels)
     )
-    images = method.context.train.images(torch.arange(12))
+    images = method.context._sweep.__self__.images(torch.arange(12))
     mean = (method.network(images).softmax(1) + method.network(-images).softmax(1)).detach() / 2
     kept = mean.argmax(1) == method.context.given_labels
     assert 0 < kept.sum() < 12

@@ -28,6 +28,7 @@ config = noisybench.RunConfig(
     augment={"meta_set": False}, settings={"a": 1}, clean_labels_sha256="0", data_path="/no/such/folder",
     clean_labels="/no/such/table.csv", memory_budget=1, workers=1, output="/no/such/folder", checkpoint_steps=1,
     checkpoint_minutes=1, wandb=True, trackers=["no-such-tracker"], batch_parts=2,
+    frozen=True, head="no-such-head", features={"views": 2},
 )
 assert config.model_fields_set == set(noisybench.RunConfig.model_fields)
 heavy = {"torch", "timm", "numpy", "datasets", "wandb"} & sys.modules.keys()
