@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from noisybench.core import rng
@@ -26,6 +27,7 @@ from noisybench.spec.checked_labels import CheckedLabels
 from noisybench.spec.extension_kinds import BUILT_IN
 
 DEFAULT_BUDGET_MB = 4096
+RESIZING = 5  # bytes for each value: itself, and a float32 beside it while images are resized
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,18 @@ def _of_files(
 
 
 def _sized(card: DatasetCard, parts, side: int) -> Dataset:
-    """A dataset of pixels in memory, resized where another side is asked for."""
+    """A dataset of pixels in memory, resized where another side is asked for.
+
+    Raises:
+        UserError: so large the images do not fit into memory.
+    """
+    parts = list(parts)
+    needed = sum(pixels.shape[0] * pixels.shape[1] for pixels, _ in parts) * side**2 * RESIZING
+    if any(pixels.shape[-1] != side for pixels, _ in parts) and needed > psutil.virtual_memory().available:
+        raise UserError(
+            f"--image-size {side}: all images of {card.name} at {side}×{side} need {needed / 2**30:.0f} GiB of memory "
+            f"while they are resized, more than is free; give a smaller one"
+        )
     train, test = (
         Images(ResidentPixels(pixels if pixels.shape[-1] == side else resized(pixels, side)), labels)
         for pixels, labels in parts

@@ -55,7 +55,9 @@ class RunConfig(Strict, frozen=True):
 
     model: str = "noisybench_cnn8"
     pretrained: bool = False
-    image_size: int | None = Field(default=None, ge=4, description="side in pixels; the dataset's own if not given")
+    image_size: int | None = Field(
+        default=None, ge=4, le=2048, description="side in pixels; the dataset's own by default"
+    )
     precision: Literal["float32", "float64"] = "float32"
     mixed_precision: Literal["no", "bf16"] = Field(
         default="no", description="bf16: networks compute in bfloat16; weights, losses and label state stay float32"
