@@ -1,7 +1,7 @@
 """Look for known vulnerabilities of the installed packages: `python scripts/audit.py`, by pip-audit.
 
-Exit code 1 if a package has one that a newer version mends. One without such a version is named, and fails nothing: there
-is nothing to install instead. Where the service cannot be reached, or knows no package, one line says so.
+Exit code 1 if a package has one that a newer version mends. One without such a version is named, and fails nothing:
+there is nothing to install instead. Where the service cannot be reached, or knows no package, one line says so.
 """
 
 from __future__ import annotations
