@@ -215,8 +215,8 @@ def parse_shard(text: str) -> tuple[int, int]:
         UserError: it is not i/n with 1 ≤ i ≤ n.
     """
     number, _, count = text.partition("/")
-    if not (number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
-        raise UserError(f"--shard {text!r}: write i/n, for example --shard 2/8")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, count)):
+        raise UserError(f"--shard {text[:50]!r}: write i/n, for example --shard 2/8")
     if not 1 <= int(number) <= int(count):
         raise UserError(f"--shard {text!r}: shards are counted from 1 to n")
     return int(number), int(count)

@@ -195,7 +195,7 @@ class BenchmarkCard(Card):
     noises: list[str] = Field(min_length=1)
     noise_rates: list[float] = Field(default=[], description="empty: the noise has no rate to choose")
     methods: list[str] = Field(min_length=1, description="what a suite runs; a board takes records of any method")
-    seeds: int = Field(default=3, ge=1, description="how many a suite runs, counted from 0; a board takes any")
+    seeds: int = Field(default=3, ge=1, le=1000, description="how many a suite runs, counted from 0; a board takes any")
     protocol: Literal["sealed", "authors"] = "sealed"
     ruleset: Literal["paper", "blind"] = "paper"
     track: Track = "standard"

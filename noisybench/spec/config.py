@@ -73,6 +73,7 @@ class RunConfig(Strict, frozen=True):
     image_size: int | None = Field(
         default=None,
         ge=4,
+        le=2048,
         description="side in pixels; if not given, the dataset's own, or with pretrained weights the model's",
     )
     preprocess: PreprocessConfig = PreprocessConfig()
