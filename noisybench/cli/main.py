@@ -17,6 +17,7 @@ from noisybench.cli import features as cli_features
 from noisybench.cli import leaderboard as cli_leaderboard
 from noisybench.cli import noise as cli_noise
 from noisybench.cli import run as cli_run
+from noisybench.cli import tune as cli_tune
 from noisybench.core.console import complain
 from noisybench.core.errors import ProcessLost, RunStopped, SaidElsewhere, UserError, one_line
 from noisybench.parallel.environment import is_first, told_by_another
@@ -63,6 +64,7 @@ _listing("schedule", "learning-rate schedules")
 app.add_typer(cli_noise.app, name="noise")
 app.add_typer(cli_bench.app, name="bench")
 app.command("run", help=cli_run.HELP, epilog=cli_run.EXAMPLE)(cli_run.run)
+app.command("tune", help=cli_tune.HELP, epilog=cli_tune.EXAMPLE)(cli_tune.tune)
 app.command("features", help=cli_features.HELP, epilog=cli_features.EXAMPLE)(cli_features.features)
 
 

@@ -15,6 +15,7 @@ from noisybench.spec import extensions
 from noisybench.spec.extension_kinds import BUILT_IN, HUB
 from noisybench.spec.metrics import LAST, RULES
 from noisybench.spec.track import TRACKS, ShortTrack, Track
+from noisybench.spec.tuning import Range, Tuned, key_fault
 
 
 class Card(BaseModel):
@@ -65,7 +66,17 @@ class MethodCard(Card):
     )
     recipe_sources: dict[str, str] = Field(default={}, description="where the values of a recipe come from")
     blind: dict[str, Any] = Field(default={}, description="configuration of the blind ruleset: one for all noise")
+    tune: dict[str, Range] = Field(default={}, description="what `noisybench tune` tries, by the setting's name")
+    tuned: dict[str, Tuned] = Field(default={}, description="how the recipe of this name was found by it")
     claims: list[Claim] = []
+
+    @model_validator(mode="after")
+    def _tunes_what_there_is(self):
+        for fault in filter(None, map(key_fault, self.tune)):
+            raise ValueError(fault)
+        for name in self.tuned.keys() - self.recipes.keys():
+            raise ValueError(f"tuned names the recipe {name!r}, which the card has not")
+        return self
 
     @model_validator(mode="after")
     def _trains_as_the_track_says(self):

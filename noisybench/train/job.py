@@ -97,7 +97,7 @@ class Job:
                 if device.type == "cpu":
                     stack.enter_context(keeping_freed_memory())
                 stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-                stack.enter_context(_default_dtype(torch.float32))
+                stack.enter_context(default_dtype(torch.float32))
                 stack.push(self._report)
             self._stack = stack.pop_all()
         return self
@@ -269,7 +269,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """What new float tensors are of, whatever the caller has set."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,15 @@ class RunData:
     true_labels: np.ndarray | None
     known: np.ndarray
     features: Features | None = None
+
+    def without_test(self) -> RunData:
+        """The same with no test image and no test label in it."""
+        none = np.empty(0, np.int64)
+        return replace(
+            self,
+            dataset=replace(self.dataset, test=self.dataset.test.take(none)),
+            splits=replace(self.splits, test=none),
+        )
 
     @property
     def achieved_rate(self) -> float | None:
@@ -176,13 +185,13 @@ def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
 
 @dataclass(frozen=True)
 class Streams:
-    """The data of a run on the device. A set that is empty is None."""
+    """The data of a run on the device. A set that is empty is None, and the test set where a run may not have it."""
 
     train: Stream
     meta: Stream | None
     noisy_val: Stream | None
     clean_val: Stream | None
-    test: Stream
+    test: Stream | None
 
 
 def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: torch.dtype) -> Streams:
@@ -238,7 +247,7 @@ def _frozen_streams(config: ResolvedConfig, data: RunData, place: tuple[torch.de
     of_meta = pool(clean, "meta-features") if config.augment.meta_set else None
     train = stream("train", splits.train, data.given_labels, pool("train", "features"))
     test = stream("test", splits.test, dataset.test.labels[splits.test])
-    assert train is not None and test is not None  # no split leaves them empty
+    assert train is not None  # no split leaves it empty
     return Streams(
         train=train,
         meta=stream(clean, splits.meta, data.clean_labels(splits.meta), of_meta),
