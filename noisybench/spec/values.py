@@ -132,7 +132,7 @@ class AugmentConfig(Strict, frozen=True):
     vertical_flip: bool = False
     meta_set: bool = Field(default=True, description="augment the meta set's images too")
     extra: dict[str, dict[str, Any]] = Field(
-        default={}, description="further augmentations by name, each with its settings; applied last, in order of name"
+        default={}, description="further augmentations by name, each with its settings; applied last"
     )
     draws: Literal[2] | None = Field(
         default=None,
