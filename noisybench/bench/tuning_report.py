@@ -22,8 +22,8 @@ from noisybench.spec.user_images import is_own
 # Of what a user sets for a study these say which run it is; the others belong into the recipe.
 NOT_OF_A_RECIPE = {
     "method", "dataset", "noise", "noise_rate", "noise_file", "noise_seed", "seed", "frozen", "data_path", "protocol",
-    "ruleset", "track", "limit_train", "workers", "memory_budget", "clean_labels", "weights", "output", "meta_size", "noisy_val_size",
-    "clean_val_size",
+    "ruleset", "track", "limit_train", "workers", "memory_budget", "clean_labels", "weights", "output",
+    "meta_size", "noisy_val_size", "clean_val_size",
 }  # fmt: skip
 
 

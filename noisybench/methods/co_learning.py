@@ -80,8 +80,9 @@ class CoLearning(Method):
         key = batch.epoch, batch.step
         images, targets = mixup(context, [plain], [labels], settings.mixup_alpha, *key, own_first=False)
         fit = soft_cross_entropy(self.network(images[0]), targets[0]).mean()
-        views = self.projector(self._features(torch.cat(contrasted))).chunk(2)
-        contrast = contrastive_loss(*map(context.gather_rows_with_gradient, views), settings.temperature)
+        projected = self.projector(self._features(torch.cat(contrasted))).chunk(2)
+        one, other = (context.gather_rows_with_gradient(view) for view in projected)
+        contrast = contrastive_loss(one, other, settings.temperature)
         loss = fit + contrast
         context.step(loss, self.optimizer)
         return StepOutput(loss, logs={"structure": structure.detach(), "contrast": contrast.detach()})

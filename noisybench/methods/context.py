@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from noisybench.parallel.world import World
 from noisybench.spec.values import OptimizerConfig
 
 BeforeStep = Callable[[list[nn.Parameter]], None]
+Module = TypeVar("Module", bound=nn.Module)
+Rows = TypeVar("Rows", Tensor, range)
 
 # What is asked of a context and is not for methods: what to use instead.
 BENCHMARKS_OWN = {
@@ -106,7 +108,7 @@ class Context:
         self.networks_made += 1
         return self.initialise(self.networks_made - 1).to(self.device, self.dtype)
 
-    def make_module(self, purpose: str, make: Callable[[], nn.Module]) -> nn.Module:
+    def make_module(self, purpose: str, make: Callable[[], Module]) -> Module:
         """A further module, such as a projector: ``make()`` under this run's key for the purpose, on the run's device.
 
         Layers draw their first weights from torch's global generator; here the draw is a function of the run's seed
@@ -246,9 +248,13 @@ class Context:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def average(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Means over this process's rows -> means over the global batch's rows. No gradient flows."""
-        return self.world.average(tensors)
+    def average(self, tensors: list[Tensor], share: float | None = None) -> list[Tensor]:
+        """Means over this process's rows -> means over the global batch's rows. No gradient flows.
+
+        Args:
+            share: as in :meth:`apply_gradients`.
+        """
+        return self.world.average(tensors, share)
 
     @property
     def meta_share(self) -> float:
@@ -284,8 +290,12 @@ class Context:
         scaled = rows.detach() + (rows - rows.detach()) / self.world.share
         return torch.cat([gathered[: mine.start], scaled, gathered[mine.stop :]])
 
-    def my_rows(self, rows: Tensor) -> Tensor:
-        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too)."""
+    def my_rows(self, rows: Rows) -> Rows:
+        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too).
+
+        Args:
+            rows: one per sample of the global batch; or their numbers, ``range(size)``.
+        """
         return rows[self.world.part(len(rows))]
 
     def weighted_mean(self, values: Tensor, weights: Tensor | float, share: float | None = None) -> Tensor:

@@ -39,7 +39,7 @@ class MetaLabelNet(Method):
         super().build()
         self.encoder: nn.Module = frozen_copy(self.network)
         features = self.context.num_features(self.network)
-        self.label_layer: nn.Module = self.context.make_module(
+        self.label_layer: nn.Linear = self.context.make_module(
             "label-layer", lambda: nn.Linear(features, self.context.num_classes)
         )
         self.label_optimizer: torch.optim.Optimizer = torch.optim.Adam(

@@ -46,7 +46,7 @@ class MLC(Method):
         super().build()
         context, settings = self.context, self.settings
         sizes = classifier(self.network).in_features, context.num_classes, settings.embedding, settings.hidden
-        self.label_network: nn.Module = context.make_module("label-network", lambda: LabelNetwork(*sizes))
+        self.label_network: LabelNetwork = context.make_module("label-network", lambda: LabelNetwork(*sizes))
         weights = list(self.label_network.parameters())
         self.label_optimizer: torch.optim.Optimizer = torch.optim.Adam(weights, lr=settings.label_lr, amsgrad=True)
         self.carried: list[Tensor] = [torch.zeros_like(weight, requires_grad=False) for weight in weights]
@@ -58,16 +58,17 @@ class MLC(Method):
         total = batch.global_size + len(context.gather_rows(clean_labels))
         share = (len(batch.index) + len(clean_labels)) / total
 
-        # 1. The gradient of L_s, the mean over soft-labelled noisy and clean rows.
-        forward = noisy_forward(self.network, batch.images, features=True, keep_outputs=True)
+        # 1. The gradient of L_s, the mean over soft-labelled noisy and clean rows, from one forward pass.
+        size = len(batch.index)
+        forward = noisy_forward(self.network, torch.cat([batch.images, clean]), features=True, keep_outputs=True)
         assert forward.features is not None  # asked for
-        soft_labels = self.label_network(forward.features.to(context.dtype), batch.labels)
-        logits = forward.logits.detach()
-        noisy = soft_cross_entropy(forward.logits, soft_labels.detach())
-        clean_losses = F.cross_entropy(self.network(clean), clean_labels, reduction="none")
-        loss = context.weighted_mean(torch.cat([noisy, clean_losses]), 1 / total, share)
+        soft_labels = self.label_network(forward.features[:size].to(context.dtype), batch.labels)
+        logits = forward.logits.detach()[:size]
+        noisy = soft_cross_entropy(forward.logits[:size], soft_labels.detach())
+        clean_losses = F.cross_entropy(forward.logits[size:], clean_labels, reduction="none")
+        loss = torch.cat([noisy, clean_losses]).mean()
         weights = list(forward.weights.values())
-        gradients = context.world.average(list(torch.autograd.grad(loss, weights, materialize_grads=True)), share)
+        gradients = context.average(list(torch.autograd.grad(loss, weights, materialize_grads=True)), share)
 
         # 2. v, the clean loss's gradient where that step leads, and g, its gradient where we are.
         ahead = weights_after_step(self.optimizer, forward.weights, gradients)
@@ -88,7 +89,7 @@ class MLC(Method):
 
     def _halves(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The meta batch's rows of even and of odd number: those that judge, and those that train."""
-        first = self.context.my_rows(range(len(self.context.gather_rows(labels)))).start  # type: ignore[arg-type]
+        first = self.context.my_rows(range(len(self.context.gather_rows(labels)))).start
         halves = [(images[number::2], labels[number::2]) for number in (first % 2, 1 - first % 2)]
         return halves if len(labels) > 1 else [(images, labels)] * 2
 
@@ -96,13 +97,13 @@ class MLC(Method):
         """The gradient of the judging half's cross-entropy at these weights, and its value (over this process's)."""
         losses = F.cross_entropy(functional_logits(self.network, weights, images), labels, reduction="none")
         total = len(self.context.gather_rows(labels))
-        loss = self.context.weighted_mean(losses, 1 / total, self.context.meta_share)
-        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        return self.context.average_meta(list(gradients)), losses.detach().mean()
+        gradients = torch.autograd.grad(losses.mean(), list(weights.values()), materialize_grads=True)
+        return self.context.average(list(gradients), len(labels) / total), losses.detach().mean()
 
     def _label_slopes(self, logits: Tensor, forward: NoisyForward, v: list[Tensor]) -> Tensor:
         """How log p of each class changes along v (N×C): a step raises it by lr/rows times the soft label there."""
         logits_dot = logits_along(self.network, forward, dict(zip(forward.weights, v, strict=True)))
+        logits_dot = logits_dot[: len(logits)]
         return logits_dot - (logits.softmax(dim=1) * logits_dot).sum(dim=1, keepdim=True)
 
     def _move_label_network(self, meta: Tensor, v: list[Tensor], g: list[Tensor] | None, step: int) -> None:

@@ -35,13 +35,11 @@ class PES(Method):
         super().build()
         context, size = self.context, len(self.context.given_labels)
         self.head: nn.Module = classifier(self.network)
-        self.refined: dict[str, list[nn.Module]] = {
-            "stage": [*last_stage(self.network), self.head],
-            "head": [self.head],
-        }
+        stage = [*last_stage(self.network), self.head]
+        self.refined: dict[str, list[nn.Module]] = {"stage": stage, "head": [self.head]}
+        lr, each = self.settings.refine_lr, self.refined.items()
         self.refiners: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(parameters_of(parts), lr=self.settings.refine_lr)
-            for name, parts in self.refined.items()
+            name: torch.optim.Adam(parameters_of(parts), lr=lr) for name, parts in each
         }
         self.head_restarted: bool = False
         self.class_weights: Tensor = torch.ones(context.num_classes, dtype=context.dtype, device=context.device)
@@ -91,21 +89,18 @@ class PES(Method):
         if batch.tag != WHOLE:
             return self._refine(batch, "stage" if batch.tag == STAGE else "head")
         if batch.epoch <= self.settings.warmup_epochs:
-            return self.plain_step(batch)
+            return super().training_step(batch)
         return self.selected_step(batch)
 
-    def plain_step(self, batch: Batch) -> StepOutput:
-        logits = self.network(batch.images)
-        loss = F.cross_entropy(logits, batch.labels)
-        self.context.step(loss, self.optimizer)
-        return StepOutput(loss, logits)
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(logits, batch.labels)
 
     def _refine(self, batch: Batch, part: str) -> StepOutput:
         """Cross-entropy on everything, for this part alone. What is held still runs in train mode, as released."""
         trained = {id(parameter) for parameter in parameters_of(self.refined[part])}
         with held_still(p for p in self.network.parameters() if id(p) not in trained):
             logits = self.network(batch.images)
-            loss = F.cross_entropy(logits, batch.labels)
+            loss = self.loss(logits, batch)
             self.context.step(loss, self.refiners[part])
         return StepOutput(loss, logits)
 

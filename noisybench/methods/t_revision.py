@@ -61,8 +61,8 @@ class TRevision(Reweight):
     def build(self) -> None:
         super().build()
         classes = self.context.num_classes
-        self.revision: nn.Module = self.context.make_module("revision", lambda: nn.Linear(classes, classes, bias=False))
-        nn.init.zeros_(self.revision.weight)  # type: ignore[arg-type]
+        self.revision: nn.Linear = self.context.make_module("revision", lambda: nn.Linear(classes, classes, bias=False))
+        nn.init.zeros_(self.revision.weight)
         self.revision_optimizer: torch.optim.Optimizer = torch.optim.Adam(
             [*self.network.parameters(), *self.revision.parameters()], lr=self.settings.revision_lr
         )

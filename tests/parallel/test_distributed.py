@@ -25,6 +25,10 @@ CONFIGURATIONS = {
     "mlnt-forward-over-reverse": configuration("mlnt", "noisybench_cnn4", settings={"hessian": "forward-over-reverse"}),
     # A BatchNorm that the method made by itself.
     "own-batchnorm": configuration("own_heads:NormalisedHead", "noisybench_mlp"),
+    # Refined in epoch 1, so that epoch 2 has passes with sizes of their own.
+    "pes-semi": configuration(
+        "pes-semi", "noisybench_cnn4", epochs=3, settings={"warmup_epochs": 1, "head_passes": 1, "refine_lr": 0.01}
+    ),
     # timm's BatchNorm with an activation inside.
     "mslg-timm": configuration("mslg", "test_efficientnet", image_size=32, limit_train=100),
 }
