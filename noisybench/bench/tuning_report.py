@@ -116,7 +116,7 @@ def write_card(question: Question, result: TrialResult, trials: int, folder: Pat
         entry = tomlkit.table()
         for key, value in content.items():
             entry[key] = _item(tomlkit, value)
-        document[table][name] = entry  # type: ignore[index]
+        document[table][name] = entry
     with reported(file), replace_file(file) as temporary:
         temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
     registry.forget()

@@ -66,7 +66,7 @@ class Secrets:
             for name, stream in {"noisy validation": streams.noisy_val, "clean validation": streams.clean_val}.items()
             if stream is not None
             for row in _images_keys(stream)
-        } | dict.fromkeys(_images_keys(streams.test), "test images")
+        } | dict.fromkeys(_images_keys(test), "test images")
 
     def known_by(self, value: Any) -> str | None:
         """Which of it a value is, in words; None if it is none."""

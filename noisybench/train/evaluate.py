@@ -112,11 +112,9 @@ class TrainingMeter:
 
     def _accumulate(self, name: str, values: list[tuple[Tensor | float, int]]) -> None:
         """Add values, each times its rows, in their order."""
-        totals = [value * rows for value, rows in values]
-        if all(isinstance(total, Tensor) for total in totals):
-            column = torch.stack(totals).to(self._zero)
-        else:
-            column = torch.stack([torch.as_tensor(total).to(self._zero) for total in totals])
+        totals = [torch.as_tensor(value * rows) for value, rows in values]
+        alike = len({(total.dtype, total.device) for total in totals}) == 1  # one copy for all
+        column = (torch.stack(totals) if alike else torch.stack([t.to(self._zero) for t in totals])).to(self._zero)
         column[0] += self._sums.get(name, self._zero)
         self._sums[name] = column.cumsum(0)[-1]
         self._counts[name] = self._counts.get(name, 0) + sum(rows for _, rows in values)
