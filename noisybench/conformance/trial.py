@@ -164,8 +164,10 @@ class Trial:
     @torch.no_grad()
     def predict(self, head: str, rows: slice) -> Tensor:
         """Probabilities of test images."""
+        test = self.session.streams.test
+        assert test is not None  # the kit's sessions have one
         self.method.set_mode(training=False)
-        probabilities = self.method.predict(self.session.streams.test.images(rows), head)
+        probabilities = self.method.predict(test.images(rows), head)
         self.method.set_mode(training=True)
         return probabilities
 
