@@ -16,13 +16,14 @@ from noisybench.core.files import replace_file, reported
 from noisybench.core.nested import merge
 from noisybench.spec import registry
 from noisybench.spec.frozen import FROZEN
+from noisybench.spec.identity import ENVIRONMENT_FIELDS
+from noisybench.spec.tuned import tuning_trials
 from noisybench.spec.tuning import values_given
 from noisybench.spec.user_images import is_own
 
 # Of what a user sets for a study these say which run it is; the others belong into the recipe.
-NOT_OF_A_RECIPE = {
-    "method", "dataset", "noise", "noise_rate", "noise_file", "noise_seed", "seed", "frozen", "data_path", "protocol",
-    "ruleset", "track", "limit_train", "workers", "memory_budget", "clean_labels", "weights", "output",
+NOT_OF_A_RECIPE = ENVIRONMENT_FIELDS | {
+    "method", "dataset", "noise", "noise_rate", "noise_seed", "frozen", "protocol", "ruleset", "track", "limit_train",
     "meta_size", "noisy_val_size", "clean_val_size",
 }  # fmt: skip
 
@@ -68,14 +69,21 @@ def recipe(question: Question, result: TrialResult) -> dict[str, Any]:
 
 
 def provenance(question: Question, trials: int) -> dict[str, Any]:
-    """The card's entry ``tuned`` of the recipe."""
+    """The card's entry ``tuned`` of the recipe. Trials behind the recipe that the study began at count too."""
     entry = {
-        "trials": trials,
+        "trials": trials + tuning_trials(question.base),
         "seeds": list(question.seeds),
         "judge": question.judge,
         "noise": question.base.noise,
     }
     return entry | ({"noise_rate": question.base.noise_rate} if question.base.noise_rate else {})
+
+
+def source(question: Question, trials: int) -> str:
+    """The card's line on where the recipe's values come from."""
+    noise = question.base.noise + (f" {question.base.noise_rate:g}" if question.base.noise_rate else "")
+    seeds = ", ".join(map(str, question.seeds))
+    return f"noisybench tune: {trials} trials, judged by {question.judge} on seeds {seeds} under {noise} noise"
 
 
 def toml_lines(question: Question, result: TrialResult, trials: int) -> str:
@@ -110,26 +118,21 @@ def write_card(question: Question, result: TrialResult, trials: int, folder: Pat
     except ImportError as error:
         raise UserError("--write-card needs tomlkit: pip install 'noisybench[tune]'") from error
     document = tomlkit.parse(file.read_text(encoding="utf-8"))
+    if "recipe_sources" not in document:
+        document["recipe_sources"] = tomlkit.table()
+    document["recipe_sources"][name] = source(question, trials)
     for table, content in (("recipes", recipe(question, result)), ("tuned", provenance(question, trials))):
         if table not in document:
             document[table] = tomlkit.table(is_super_table=True)
         entry = tomlkit.table()
         for key, value in content.items():
-            entry[key] = _item(tomlkit, value)
+            entry[key] = tomlkit.value(_toml(value))
+        entry.add(tomlkit.nl())
         document[table][name] = entry
     with reported(file), replace_file(file) as temporary:
-        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+        temporary.write_text(tomlkit.dumps(document).rstrip("\n") + "\n", encoding="utf-8")
     registry.forget()
     return file
-
-
-def _item(tomlkit: Any, value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    table = tomlkit.inline_table()
-    for key, inner in value.items():
-        table[key] = _item(tomlkit, inner)
-    return table
 
 
 def _toml(value: Any) -> str:

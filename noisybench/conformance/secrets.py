@@ -61,14 +61,16 @@ class Secrets:
         wrong = np.zeros(0, bool) if data.true_labels is None else data.true_labels != data.given_labels
         self._telling_rows = {frozenset(np.flatnonzero(rows).tolist()) for rows in (wrong, ~wrong) if rows.any()}
         self._image_shape = tuple(test.pixels.shape[1:])
-        test_stream = streams.test
-        assert test_stream is not None  # only a trial of tuning has none
         self._images = {
-            row: f"images of {name}"
-            for name, stream in {"noisy validation": streams.noisy_val, "clean validation": streams.clean_val}.items()
+            row: name
+            for name, stream in {
+                "images of noisy validation": streams.noisy_val,
+                "images of clean validation": streams.clean_val,
+                "test images": streams.test,
+            }.items()
             if stream is not None
             for row in _images_keys(stream)
-        } | dict.fromkeys(_images_keys(test_stream), "test images")
+        }
 
     def known_by(self, value: Any) -> str | None:
         """Which of it a value is, in words; None if it is none."""

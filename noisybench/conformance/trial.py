@@ -170,7 +170,7 @@ class Trial:
     def predict(self, head: str, rows: slice) -> Tensor:
         """Probabilities of test images."""
         test = self.session.streams.test
-        assert test is not None  # only a trial of tuning has none
+        assert test is not None  # the kit's sessions have one
         self.method.set_mode(training=False)
         probabilities = self.method.predict(test.images(rows), head)
         self.method.set_mode(training=True)

@@ -47,7 +47,7 @@ class InformationUsed(BaseModel):
         "(in records of release 0.1: true)"
     )
     extra_data: bool = False
-    tuning_trials: int = 0
+    tuning_trials: int = Field(default=0, description="trials of `noisybench tune` behind the recipes that it used")
 
 
 class Cost(BaseModel):

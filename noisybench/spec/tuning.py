@@ -162,10 +162,10 @@ def _space(key: str, of: Range, recipe: Any, epochs: int) -> Space:
     if of.low > 0:
         low = max(low, 1)
     # The recipe's value is on the grid, whatever that takes.
-    whole = int(recipe)
-    low = whole - step * ((whole - low) // step) if whole >= low else whole
-    high = max(low + (high - low) // step * step, whole)
-    return Space(recipe, low, high, whole=True, step=step)
+    known = int(recipe)
+    low = known - step * ((known - low) // step) if known >= low else known
+    high = max(low + (high - low) // step * step, known)
+    return Space(known, low, high, whole=True, step=step)
 
 
 def values_given(chosen: dict[str, Any], config: ResolvedConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
+from noisybench.spec.tuned import tuning_trials
 from noisybench.train.build import Place, declared_needs
 from noisybench.train.prepare import RunData
 from noisybench.train.progress_made import Past
@@ -61,6 +62,7 @@ def make_record(
             clean_labels_for_selection=len(data.splits.clean_val),
             noise_prior=sorted(needs - {"meta_set"}),
             pretrained_weights=_weights_used(config),
+            tuning_trials=tuning_trials(config),
         ),
         cost=Cost(
             wall_seconds=wall_seconds,
