@@ -69,7 +69,7 @@ class PES(Method):
         context.store.replace("prediction", prediction)
 
     def epoch_plan(self, epoch: int) -> list[Pass]:
-        """One pass; in the epoch after warm-up those that refine; later, the kept samples (all, if there is none)."""
+        """One pass; after warm-up those that refine; later, the kept samples (all, if there is none)."""
         if epoch < self.settings.warmup_epochs:
             return [Pass(tag=WHOLE)]
         if epoch == self.settings.warmup_epochs:
