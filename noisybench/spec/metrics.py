@@ -31,6 +31,23 @@ def _wrong_found(estimated: Any, suspicion: Any, given: Any, true: Any) -> float
     return roc_auc_score(wrong, suspicion) if wrong.any() and not wrong.all() else None
 
 
+def _precision(estimated: Any, suspicion: Any, given: Any, true: Any) -> float | None:
+    """The mean, over the wrongly labelled samples, of the share of wrong ones among all that are as suspicious or more
+    (average precision, by steps); None if no label is wrong."""
+    from sklearn.metrics import average_precision_score
+
+    wrong = given != true
+    return average_precision_score(wrong, suspicion) if wrong.any() else None
+
+
+def _at_true_number(estimated: Any, suspicion: Any, given: Any, true: Any) -> float | None:
+    """The share of wrong labels among the k most suspicious samples (of equal ones the first), where k labels are
+    wrong: precision, recall and F1 at once, and one minus the share of wrong labels missed. None if k is 0."""
+    wrong = given != true
+    first = (-suspicion).argsort(kind="stable")[: wrong.sum()]
+    return wrong[first].mean() if wrong.any() else None
+
+
 @dataclass(frozen=True)
 class Metric:
     """One number that the benchmark measures in every epoch.
@@ -46,6 +63,8 @@ class Metric:
             or None for all); true is None where nobody knows it.
             an evaluation set: (probabilities N×C, labels N) -> N values that are averaged.
             labels: (estimated n int64, suspicion n float64, given n int64, true n int64) -> a number, or None.
+        of_suspicion: of labels: it needs the suspicion alone. Of a method that estimates no labels it is measured once,
+            after the last epoch, with one minus the headline network's probability of the given label.
         knows_truth: counting it needs the true labels of the training set; without them it is not measured.
         fraction: it lies in [0, 1] and is shown in per cent.
         least: the smallest value of what is no fraction; None if there is none.
@@ -60,6 +79,7 @@ class Metric:
     measured: Literal["loop", "steps", "labels"] | EvaluationSet
     count: Callable[..., Any] | None = None
     knows_truth: bool = False
+    of_suspicion: bool = False
     fraction: bool = True
     least: float | None = None
     short: str = ""
@@ -146,14 +166,38 @@ LABELS_ESTIMATED = Metric(
     column="Labels right\nas estimated",
 )
 WRONG_FOUND = Metric(
-    "noise_detection_auroc", "wrong labels found, AUROC", "labels", _wrong_found, knows_truth=True, final=True
+    "noise_detection_auroc",
+    "wrong labels found, AUROC",
+    "labels",
+    _wrong_found,
+    of_suspicion=True,
+    knows_truth=True,
+    final=True,
+)
+WRONG_FOUND_PRECISION = Metric(
+    "noise_detection_ap",
+    "wrong labels found, average precision",
+    "labels",
+    _precision,
+    of_suspicion=True,
+    knows_truth=True,
+    final=True,
+)
+WRONG_FOUND_F1 = Metric(
+    "noise_detection_f1",
+    "wrong labels found, F1 at their true number",
+    "labels",
+    _at_true_number,
+    of_suspicion=True,
+    knows_truth=True,
+    final=True,
 )
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         EPOCH, LEARNING_RATE, LOSS, ON_GIVEN, ON_TRUE, MEMORISED, ON_NOISY_VAL, ON_CLEAN_VAL, ON_TEST,
-        LABELS_GIVEN, LABELS_ESTIMATED, WRONG_FOUND,
+        LABELS_GIVEN, LABELS_ESTIMATED, WRONG_FOUND, WRONG_FOUND_PRECISION, WRONG_FOUND_F1,
     )
 }  # fmt: skip
 

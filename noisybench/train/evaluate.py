@@ -55,12 +55,33 @@ def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray |
     Returns:
         The metrics that are measured of labels, by name; None where the true labels are unknown or it is not defined.
     """
-    metrics = measured_at("labels")
+    estimated = estimate.soft_labels.argmax(1).cpu().numpy()
+    return _of_labels(measured_at("labels"), estimated, estimate.suspicion, given, true)
+
+
+def detection_quality(probabilities: Tensor, given: np.ndarray, true: np.ndarray | None) -> dict[str, float | None]:
+    """How well the predictions of a method that estimates no labels tell the wrong ones.
+
+    Args:
+        probabilities: n×C, of the headline network on the train set's images, not augmented.
+        given, true: as of :func:`label_quality`.
+
+    Returns:
+        The metrics of suspicion alone: suspicious is an image whose given label has a small probability.
+    """
+    labels = torch.from_numpy(given).to(probabilities.device)
+    suspicion = 1 - probabilities.gather(1, labels[:, None]).squeeze(1)
+    metrics = [metric for metric in measured_at("labels") if metric.of_suspicion]
+    return _of_labels(metrics, None, suspicion, given, true)
+
+
+def _of_labels(
+    metrics: list[Metric], estimated: np.ndarray | None, suspicion: Tensor, given: np.ndarray, true: np.ndarray | None
+) -> dict[str, float | None]:
     if true is None:
         return dict.fromkeys(metric.name for metric in metrics)
-    suspicion = estimate.suspicion.double().cpu().numpy()
-    estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-    values = {metric.name: metric.counted(estimated, suspicion, given, true) for metric in metrics}
+    scores = suspicion.double().cpu().numpy()
+    values = {metric.name: metric.counted(estimated, scores, given, true) for metric in metrics}
     return {name: None if value is None else float(value) for name, value in values.items()}
 
 

@@ -23,7 +23,7 @@ from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.build import Place, build, declared_needs
-from noisybench.train.evaluate import TrainingMeter, evaluated, label_quality
+from noisybench.train.evaluate import TrainingMeter, detection_quality, evaluated, label_quality
 from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
 from noisybench.train.prepare import RunData, streams
@@ -146,6 +146,9 @@ class Session:
         estimate = self.estimate_labels()
         if estimate is not None:
             row |= self.guarded(label_quality, estimate, self.data.given_labels, self.data.true_labels)
+        elif len(self.past.curves) == self.config.epochs - 1 and self.data.true_labels is not None:
+            predicted = self.guarded(self.predict_train_set)
+            row |= detection_quality(predicted, self.data.given_labels, self.data.true_labels)
         self.past.curves.append(row)
         self._epoch = None
         return row
