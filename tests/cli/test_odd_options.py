@@ -67,6 +67,29 @@ def test_files_of_settings(cli, tmp_path, content, message):
     assert message in refused(cli("run", "--dry-run", "--config", tmp_path / "c.toml"))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "info", "csv:pipe"),
+        ("data", "verify", "csv:pipe"),
+        ("run", "--dry-run", "--dataset", "csv:pipe"),
+        ("run", "--dry-run", "--clean-labels", "pipe"),
+        ("noise", "import", "pipe", "--dataset", "digits", "--output", "x.npz"),
+        ("compare", "pipe", "pipe"),
+        ("noise", "estimate", "pipe"),
+        ("leaderboard", "add", "pipe"),
+        ("bench", "plan", "pipe.toml"),
+    ],
+)
+def test_nobody_waits_for_a_pipe(cli, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipe", "pipe.toml"):
+        os.mkfifo(name)
+    code, _, err = cli(*arguments)
+    assert code == 2 and err.count("\n") <= 1
+    assert sorted(os.listdir()) == ["pipe", "pipe.toml"]
+
+
 def test_a_pipe_is_no_file_of_settings(cli, tmp_path):
     os.mkfifo(tmp_path / "c.toml")
     assert "no regular file" in refused(cli("run", "--config", tmp_path / "c.toml"))
