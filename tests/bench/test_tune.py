@@ -322,7 +322,7 @@ def own_cards(tmp_path, monkeypatch):
 def test_a_card_gets_the_recipe_and_nothing_else(own_cards, tmp_path, method):
     file = own_cards / "methods" / f"{method}.toml"
     before = file.read_text()
-    study = digits(tmp_path / "study", 3, "--write-card", method=method, seeds="100")
+    study = digits(tmp_path / "study", 3, "--write-card", "--set", "meta_size=20", method=method, seeds="100")
     after = file.read_text()
     added = [line for line in after.splitlines() if line not in before.splitlines()]
     kept = [line for line in after.splitlines() if line.strip() and line not in added]
@@ -336,6 +336,7 @@ def test_a_card_gets_the_recipe_and_nothing_else(own_cards, tmp_path, method):
     config = noisybench.resolve(noisybench.RunConfig(method=method, dataset="digits"))
     assert config.optimizer.lr == study["chosen"]["values"]["optimizer.lr"]
     assert config.epochs == SMALL["epochs"]  # set for the study, so part of the recipe
+    assert config.meta_size == 100  # the size of a set is not
 
 
 def test_a_run_of_a_tuned_recipe_says_so(own_cards, tmp_path):
