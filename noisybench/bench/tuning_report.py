@@ -21,7 +21,7 @@ from noisybench.spec.tuned import tuning_trials
 from noisybench.spec.tuning import values_given
 from noisybench.spec.user_images import is_own
 
-# Of what a user sets for a study these say which run it is; the others belong into the recipe.
+# Of what a user sets for a study these say which run it is, and on how much data; the others belong into the recipe.
 NOT_OF_A_RECIPE = ENVIRONMENT_FIELDS | {
     "method", "dataset", "noise", "noise_rate", "noise_seed", "frozen", "protocol", "ruleset", "track", "limit_train",
     "meta_size", "noisy_val_size", "clean_val_size",
