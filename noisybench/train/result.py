@@ -7,8 +7,9 @@ from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
-from noisybench.train.build import Place, declared_needs
+from noisybench.train.build import Place
 from noisybench.train.checkpoint_file import weights_hash
+from noisybench.train.needs import declared_needs
 from noisybench.train.prepare import RunData
 from noisybench.train.session import Past, Session
 
