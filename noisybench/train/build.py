@@ -14,7 +14,6 @@ from noisybench.core.errors import MethodError, UserError
 from noisybench.data.loader import BatchOrder, TrainLoader
 from noisybench.methods.base import Method
 from noisybench.methods.context import Context
-from noisybench.methods.priors import needs_fault
 from noisybench.methods.store import SampleStore
 from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network, read_weights
 from noisybench.models.create import needs_two_images
@@ -23,6 +22,7 @@ from noisybench.noise import traits_of
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
+from noisybench.train.needs import declared_needs, refuse_an_unknown_rate, refuse_what_no_split_has
 from noisybench.train.prepare import RunData, Streams
 
 
@@ -35,19 +35,6 @@ class Place:
     dtype: torch.dtype
 
 
-def declared_needs(name: str) -> frozenset[str]:
-    """What a method declares to be told.
-
-    Raises:
-        UserError: it declares what there is not.
-    """
-    needs = registry.load_method(name).needs
-    fault = needs_fault(needs)
-    if fault is not None:
-        raise UserError(f"method {name!r}: {fault}")
-    return frozenset(needs)
-
-
 def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> tuple[Method, TrainLoader]:
     """The method and the loader that feeds it what it declares.
 
@@ -56,7 +43,8 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
         MethodError: the method raised.
     """
     method_class, needs = registry.load_method(config.method), declared_needs(config.method)
-    _refuse_what_is_missing(config, data, streams, needs)
+    refuse_what_no_split_has(config, data.splits, data.known)
+    refuse_an_unknown_rate(config, data.noise_rate, known=data.true_labels is not None)
     if config.batch_size < place.world.size:
         raise UserError(
             f"batch_size {config.batch_size} for {place.world.size} processes: give each at least one image"
@@ -104,27 +92,6 @@ def _make_one_of_processes(config: ResolvedConfig, method: Method, world: World)
                 f"model {config.model!r} on {world.size} processes: {part} of {name} is another on each process than "
                 f"on one; give --set batch_parts={world.size}, which is part of the run id, or use one process"
             )
-
-
-def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Streams, needs: frozenset[str]) -> None:
-    """Raise a UserError if the method declares what this run has not."""
-    if "meta_set" in needs and streams.meta is None:
-        raise UserError(
-            f"method {config.method!r} needs a clean meta set, and meta_size is 0: give --meta-size, or --clean-labels "
-            f"where true labels are unknown"
-        )
-    if data.true_labels is not None:
-        return
-    if "transition_matrix" in needs:
-        raise UserError(
-            f"method {config.method!r} needs the transition matrix, which nobody knows for the labels of "
-            f"{config.dataset}"
-        )
-    if "noise_rate" in needs and data.noise_rate == 0:
-        raise UserError(
-            f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
-            f"give your estimate as --noise-rate"
-        )
 
 
 def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> Context:

@@ -18,6 +18,7 @@ from noisybench.spec import registry
 from noisybench.spec.cards import SplitSizes
 from noisybench.spec.checked_labels import read_checked
 from noisybench.spec.config import ResolvedConfig
+from noisybench.train.needs import refuse_what_no_split_has
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,13 @@ def prepare(config: ResolvedConfig) -> RunData:
     """Load the dataset, draw the noise over its whole official train part, and split.
 
     Raises:
-        UserError: the data is missing or unreadable, or the parts asked for do not fit.
+        UserError: the data is missing or unreadable, or the parts asked for do not fit or lack what the method needs.
     """
-    return prepare_dataset(config, official_parts(config, lambda dataset: _split(config, dataset)))
+
+    def fits(dataset: Dataset) -> None:
+        refuse_what_no_split_has(config, _split(config, dataset), _true_labels(config, dataset))
+
+    return prepare_dataset(config, official_parts(config, fits))
 
 
 def _true_labels(config: ResolvedConfig, dataset: Dataset) -> np.ndarray:

@@ -10,7 +10,8 @@ from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.spec.tuned import tuning_trials
-from noisybench.train.build import Place, declared_needs
+from noisybench.train.build import Place
+from noisybench.train.needs import declared_needs
 from noisybench.train.prepare import RunData
 from noisybench.train.progress_made import Past
 from noisybench.train.session import Session

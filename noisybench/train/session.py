@@ -22,9 +22,10 @@ from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE
 from noisybench.spec.schedule import learning_rate
-from noisybench.train.build import Place, build, declared_needs
+from noisybench.train.build import Place, build
 from noisybench.train.evaluate import TrainingMeter, detection_quality, evaluated, label_quality
 from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
+from noisybench.train.needs import declared_needs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
 from noisybench.train.prepare import RunData, streams
 from noisybench.train.progress_made import BegunEpoch, Past, saved_progress
