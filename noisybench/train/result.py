@@ -8,7 +8,7 @@ from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
 from noisybench.train.build import Place
-from noisybench.train.checkpoint_file import weights_hash
+from noisybench.train.checkpoint_file import state_hash, weights_hash
 from noisybench.train.prepare import RunData
 from noisybench.train.session import Past, Session
 
@@ -41,6 +41,7 @@ def make_record(
             noise=data.noise.sha256,
             split=data.splits.fingerprint(),
             weights=weights_hash(method.modules()) if method is not None else None,
+            state=state_hash(method.state_dict(), without=method.modules()) if method is not None else None,
         ),
         noise={
             "kind": data.noise.kind,
