@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
 from noisybench.models.data_config import weights_name
-from noisybench.models.fingerprint import weights_hash
+from noisybench.models.fingerprint import state_hash, weights_hash
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
@@ -46,6 +46,7 @@ def make_record(
             noise=data.noise.sha256,
             split=data.splits.fingerprint(),
             weights=weights_hash(method.modules()) if method is not None else None,
+            state=state_hash(method.state_dict(), without=method.modules()) if method is not None else None,
         ),
         noise={
             "kind": data.noise.kind,
