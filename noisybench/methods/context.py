@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Stream
 from noisybench.meta import classifier_inputs
-from noisybench.methods.optimizers import build_optimizer
+from noisybench.methods.optimizers import build_optimizer, layered_groups
 from noisybench.methods.store import SampleStore
 from noisybench.noise.request import NoiseTraits
 from noisybench.parallel.world import World
@@ -56,6 +57,7 @@ class Context:
     def __post_init__(self) -> None:
         self.networks_made: int = 0
         self.scheduled: list[torch.optim.Optimizer] = []
+        self._made: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # the run's networks
 
     def _prior(self, name: str) -> Any:
         if name not in self.needs:
@@ -92,7 +94,9 @@ class Context:
     def make_network(self) -> nn.Module:
         """A freshly initialised network of the run's model. The k-th one of a run has the k-th initialisation."""
         self.networks_made += 1
-        return self.initialise(self.networks_made - 1).to(self.device, self.dtype)
+        network = self.initialise(self.networks_made - 1).to(self.device, self.dtype)
+        self._made.add(network)
+        return network
 
     def features(self, network: nn.Module, images: Tensor) -> Tensor:
         """What a network's classifier is given: pre-logits of any timm network, in the run's mixed precision.
@@ -148,11 +152,25 @@ class Context:
         optimizer.state.clear()
 
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
-        """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule.
+
+        Layers of the run's networks have rates of their own where the configuration says so; other modules have the
+        whole rate.
+
+        Raises:
+            UserError: they are to have such rates, and the model does not say which part is its classifier.
+        """
+        parameters: list[Any] = [p for module in modules for p in module.parameters() if p.requires_grad]
+        if self.optimizer_config.layered:
+            parameters = [group for module in modules for group in self._groups(module)]
         optimizer = build_optimizer(self.optimizer_config, parameters)
         self.scheduled.append(optimizer)
         return optimizer
+
+    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        if module in self._made:
+            return layered_groups(self.optimizer_config, module)
+        return [{"params": [p for p in module.parameters() if p.requires_grad]}]
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
         """Backward, average the gradients over the global batch, and step.

@@ -39,6 +39,11 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
     """
     method_class = registry.load_method(config.method)
     _refuse_what_is_missing(config, data, streams, method_class)
+    if method_class.looks_ahead and config.optimizer.layered:
+        raise UserError(
+            f"method {config.method!r} looks ahead by a step of one rate for all layers: leave "
+            "optimizer.backbone_lr_factor and optimizer.layer_decay out"
+        )
     if config.batch_size < place.world.size:
         raise UserError(
             f"batch_size {config.batch_size} for {place.world.size} processes: give each at least one image"

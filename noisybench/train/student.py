@@ -18,7 +18,7 @@ from noisybench.core import rng
 from noisybench.data import Dataset
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
-from noisybench.methods.optimizers import build_optimizer
+from noisybench.methods.optimizers import build_optimizer, set_rate
 from noisybench.models import NetworkSpec, create_network
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
@@ -100,8 +100,7 @@ def _fit(config: ResolvedConfig, network: nn.Module, stream: Stream, loss: Calla
     network.train()
     step = 0
     for epoch in range(config.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+        set_rate(optimizer, learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs))
         order = torch.from_numpy(rng.permutation(len(stream), config.seed, "student-order", number, epoch))
         for rows in order.to(stream.device).split(config.batch_size):
             torch.manual_seed(rng.key(config.seed, "student-step", number, step))
