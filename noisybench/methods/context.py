@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Stream
 from noisybench.meta import classifier_inputs
-from noisybench.methods.optimizers import build_optimizer
+from noisybench.methods.optimizers import SCALE, build_optimizer, layered_groups
 from noisybench.methods.priors import Priors, UndeclaredError
 from noisybench.methods.store import SampleStore
 from noisybench.noise.request import NoiseTraits
@@ -72,6 +73,7 @@ class Context:
         self.priors = Priors(self.priors, self.needs)
         # A stream leads to the files and tables of the whole dataset: what a method holds offers its images alone.
         self._num_rows, self._sweep = len(train), train.sweep
+        self._made: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # the run's networks
 
     def __getattr__(self, name: str) -> Any:
         if name in BENCHMARKS_OWN:
@@ -106,7 +108,9 @@ class Context:
     def make_network(self) -> nn.Module:
         """A freshly initialised network of the run's model. The k-th one of a run has the k-th initialisation."""
         self.networks_made += 1
-        return self.initialise(self.networks_made - 1).to(self.device, self.dtype)
+        network = self.initialise(self.networks_made - 1).to(self.device, self.dtype)
+        self._made.add(network)
+        return network
 
     def make_module(self, purpose: str, make: Callable[[], Module]) -> Module:
         """A further module, such as a projector: ``make()`` under this run's key for the purpose, on the run's device.
@@ -197,11 +201,25 @@ class Context:
                     value.zero_()
 
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
-        """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule.
+
+        Layers of the run's networks have rates of their own where the configuration says so; other modules have the
+        whole rate.
+
+        Raises:
+            UserError: they are to have such rates, and the model does not say which part is its classifier.
+        """
+        parameters: list[Any] = [p for module in modules for p in module.parameters() if p.requires_grad]
+        if self.optimizer_config.layered:
+            parameters = [group for module in modules for group in self._groups(module)]
         optimizer = build_optimizer(self.optimizer_config, parameters)
         self.scheduled.append(optimizer)
         return optimizer
+
+    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        if module in self._made:
+            return layered_groups(self.optimizer_config, module)
+        return [{"params": [p for p in module.parameters() if p.requires_grad]}]
 
     def follow_schedule(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the rate of an optimizer of the method's own rise and fall with the run's, in proportion.
@@ -209,7 +227,7 @@ class Context:
         Its rate now belongs to the run's configured one.
         """
         for group in optimizer.param_groups:
-            group["rate_factor"] = group["lr"] / self.optimizer_config.lr
+            group[SCALE] = group["lr"] / self.optimizer_config.lr
         self.scheduled.append(optimizer)
 
     def step(

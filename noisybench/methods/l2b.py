@@ -25,6 +25,7 @@ class L2B(Method):
     Settings = L2BSettings
     settings: L2BSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 8.0
 
     def training_step(self, batch: Batch) -> StepOutput:

@@ -33,6 +33,7 @@ class MetaLabelNet(Method):
     Settings = MetaLabelNetSettings
     settings: MetaLabelNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 11.0  # MSLG's 10 and the encoder
 
     def build(self) -> None:

@@ -30,6 +30,7 @@ class MLNT(Method):
     Settings = MLNTSettings
     settings: MLNTSettings
     heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 97.0  # of a meta step with the default settings; build() counts the run's
 
     def build(self) -> None:

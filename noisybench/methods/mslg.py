@@ -35,6 +35,7 @@ class MSLG(Method):
     Settings = MSLGSettings
     settings: MSLGSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 10.0
 
     def build(self) -> None:

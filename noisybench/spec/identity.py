@@ -44,6 +44,7 @@ LATER_FIELDS: dict[str, Any] = {
     # than the same run had before; one without any keeps its id.
     "augment": {"extra": {}, "draws": None},
     "weights_sha256": None,
+    "optimizer": {"backbone_lr_factor": 1.0, "layer_decay": None},
     # With pretrained weights images are prepared as these ask for, so such a run has another id than it had before.
     "preprocess": {
         "input_size": None,

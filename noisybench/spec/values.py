@@ -83,6 +83,18 @@ class OptimizerConfig(Strict, frozen=True):
     momentum: Fraction = Field(default=0.9, description="SGD's momentum; Adam's beta1")
     weight_decay: NonNegative = 5e-4
     nesterov: bool = False
+    backbone_lr_factor: Positive = Field(
+        default=1.0, description="the rate of all but the classifier, as a multiple of the classifier's"
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None,
+        description="the rate of a layer, as a multiple of that of the layer above; layers as timm counts them",
+    )
+
+    @property
+    def layered(self) -> bool:
+        """Whether layers have rates of their own."""
+        return self.backbone_lr_factor != 1.0 or self.layer_decay not in (None, 1.0)
 
 
 class ScheduleConfig(Strict, frozen=True):

@@ -45,6 +45,11 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
     method_class, needs = registry.load_method(config.method), declared_needs(config.method)
     refuse_what_no_split_has(config, data.splits, data.known)
     refuse_an_unknown_rate(config, data.noise_rate, known=data.true_labels is not None)
+    if method_class.looks_ahead and config.optimizer.layered:
+        raise UserError(
+            f"method {config.method!r} looks ahead by a step of one rate for all layers: leave "
+            "optimizer.backbone_lr_factor and optimizer.layer_decay out"
+        )
     if config.batch_size < place.world.size:
         raise UserError(
             f"batch_size {config.batch_size} for {place.world.size} processes: give each at least one image"

@@ -19,6 +19,7 @@ from noisybench.core import rng
 from noisybench.core.errors import MethodError, ProcessLost
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
+from noisybench.methods.optimizers import rate_of, set_rate
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE
 from noisybench.spec.schedule import learning_rate
@@ -97,8 +98,7 @@ class Session:
         """
         rate = learning_rate(self.config.optimizer.lr, self.config.schedule, epoch, self.config.epochs)
         for optimizer in self.method.context.scheduled:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("rate_factor", 1.0)
+            set_rate(optimizer, rate)
         self.guarded(self.method.start_epoch, epoch)
         return self.guarded(lambda: check_plan(self.method.epoch_plan(epoch), len(self.streams.train)))
 
@@ -176,7 +176,7 @@ class Session:
     def _learning_rate(self) -> float | None:
         """The rate that the method's first optimizer has now; None if it has no optimizer."""
         optimizer = next(iter(optimizers_of(self.method).values()), None)
-        return None if optimizer is None else float(optimizer.param_groups[0]["lr"])
+        return None if optimizer is None else rate_of(optimizer)
 
     def estimate_labels(self) -> LabelEstimate | None:
         """What the method believes of the training labels now.

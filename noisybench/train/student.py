@@ -19,7 +19,7 @@ from noisybench.core.batches import num_batches, rows_of_batch
 from noisybench.data import Dataset
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
-from noisybench.methods.optimizers import build_optimizer
+from noisybench.methods.optimizers import build_optimizer, set_rate
 from noisybench.models import NetworkSpec, create_network
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
@@ -101,8 +101,7 @@ def _fit(config: ResolvedConfig, network: nn.Module, stream: Stream, loss: Calla
     network.train()
     step = 0
     for epoch in range(config.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+        set_rate(optimizer, learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs))
         order = torch.from_numpy(rng.permutation(len(stream), config.seed, "student-order", number, epoch))
         for position in range(num_batches(len(stream), config.batch_size)):
             rows = order[rows_of_batch(position, len(stream), config.batch_size)].to(stream.device)

@@ -72,7 +72,7 @@ def test_the_classifier_alone_takes_the_structure_step():
     method = small_method(CoLearning)
     assert method.head is method.network[1]
     assert method.head_optimizer in method.context.scheduled
-    assert method.head_optimizer.param_groups[0]["rate_factor"] == pytest.approx(0.2)
+    assert method.head_optimizer.param_groups[0]["lr_scale"] == pytest.approx(0.2)
     before = weights(method.projector)
     method.context.step(structure_of(method, small_batch(method, EVERYONE).images.flatten(1)), method.head_optimizer)
     assert torch.equal(weights(method.projector), before)

@@ -71,8 +71,8 @@ def test_an_optimizer_of_its_own_rate_follows_the_run_in_proportion():
     own = torch.optim.Adam(nn.Linear(2, 2).parameters(), lr=0.02)
     method.context.follow_schedule(own)
     assert own in method.context.scheduled
-    assert own.param_groups[0]["rate_factor"] == pytest.approx(0.2)
-    assert own.state_dict()["param_groups"][0]["rate_factor"] == pytest.approx(0.2)
+    assert own.param_groups[0]["lr_scale"] == pytest.approx(0.2)
+    assert own.state_dict()["param_groups"][0]["lr_scale"] == pytest.approx(0.2)
 
 
 def test_rows_of_the_store_descend_by_the_gradient_of_the_global_batch():

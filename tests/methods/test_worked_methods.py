@@ -147,7 +147,7 @@ def test_volminnet_steps_both_by_one_backward_pass():
     torch.testing.assert_close(weights(method.network), before[0] - 0.1 * of_network)
     torch.testing.assert_close(method.matrix.w.detach(), before[1] - 0.05 * of_matrix)
     assert method.matrix_optimizer in method.context.scheduled
-    assert method.matrix_optimizer.param_groups[0]["rate_factor"] == pytest.approx(0.5)
+    assert method.matrix_optimizer.param_groups[0]["lr_scale"] == pytest.approx(0.5)
     assert 0 < method.epoch_logs()["mean_diagonal"] < 1
 
 
