@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
+import numpy as np
+from scipy.stats import qmc
 
 from noisybench.bench.leases import acquire
 from noisybench.core import rng
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 JOURNAL, RESULT, LEASES, LOCK = "study.jsonl", "tuning.json", "leases", ".study-lock"
 SAMPLER_SEED = 0
-STARTUP = 8  # trials drawn at random before the sampler goes by results
+STARTUP = 8  # trials spread evenly over the ranges before the sampler goes by results; a power of 2
 WAIT_SECONDS = 1.0  # between two looks at trials that other processes train
 
 
@@ -64,7 +66,7 @@ class Question:
             "ranges": {key: space.content() for key, space in self.spaces.items()},
             "seeds": list(self.seeds),
             "judge": self.judge,
-            "sampler": {"name": "TPE", "seed": SAMPLER_SEED, "startup": STARTUP},
+            "sampler": {"name": "Sobol, then TPE", "seed": SAMPLER_SEED, "startup": STARTUP},
         }
 
 
@@ -220,11 +222,11 @@ class Study:
         for old in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             if old.user_attrs.get("number", number) == number:
                 study.tell(old.number, state=optuna.trial.TrialState.FAIL)
-        study.sampler = optuna.samplers.TPESampler(
-            seed=int(rng.key(SAMPLER_SEED, "tune", number)) % 2**32, n_startup_trials=STARTUP, multivariate=True
+        sampler = optuna.samplers.TPESampler(
+            seed=int(rng.key(SAMPLER_SEED, "tune", number)) % 2**32, n_startup_trials=STARTUP // 2, multivariate=True
         )
-        if number == 0 and not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-            study.enqueue_trial({key: space.recipe for key, space in self.question.spaces.items()})
+        fixed = first_values(number, self.question.spaces) if number < STARTUP else {}
+        study.sampler = optuna.samplers.PartialFixedSampler(fixed, sampler)
         trial = study.ask({key: self._distribution(space) for key, space in self.question.spaces.items()})
         trial.set_user_attr("number", number)
         return trial
@@ -270,6 +272,20 @@ def chosen(results: list[TrialResult]) -> TrialResult | None:
     """The trial of the highest score, the first of several; None if all failed."""
     scored = [result for result in results if result.score is not None]
     return max(scored, key=lambda result: (result.score, -result.number), default=None)
+
+
+def first_values(number: int, spaces: dict[str, Space]) -> dict[str, Any]:
+    """What one of the first :data:`STARTUP` trials tries: number 0 the recipe, the others points of a scrambled Sobol
+    sequence. Of so few points each lies in another eighth of every range, which random ones do not: a small budget sees
+    all of it.
+
+    Args:
+        spaces: by the setting's name; the n-th is the sequence's n-th dimension.
+    """
+    if number == 0:
+        return {key: space.recipe for key, space in spaces.items()}
+    drawn = qmc.Sobol(len(spaces), rng=np.random.default_rng(SAMPLER_SEED)).random(STARTUP)[number]
+    return {key: space.at(float(part)) for (key, space), part in zip(spaces.items(), drawn, strict=True)}
 
 
 def _short(value: Any, space: Space) -> Any:

@@ -90,6 +90,18 @@ class Space:
     step: int = 1
     choices: tuple[Any, ...] | None = None
 
+    def at(self, part: float) -> Any:
+        """The value at a part of the way, in [0, 1): of the range, of its logarithms, or of the choices in order."""
+        if self.choices is not None:
+            return self.choices[int(part * len(self.choices))]
+        assert self.low is not None and self.high is not None
+        if self.whole:
+            count = int(self.high - self.low) // self.step + 1
+            return int(self.low) + self.step * int(part * count)
+        if self.log:
+            return self.low * (self.high / self.low) ** part
+        return self.low + (self.high - self.low) * part
+
     def content(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

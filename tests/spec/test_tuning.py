@@ -161,3 +161,18 @@ def card(tmp_path, monkeypatch):
 )
 def test_trials_count_as_long_as_what_they_found_is_in_use(card, given, trials):
     assert tuning_trials(config(**given)) == trials
+
+
+@pytest.mark.parametrize(
+    "space, values",
+    [
+        (Space(1.0, 0.5, 4.5), [0.5, 1.5, 2.5, 3.5]),
+        (Space(1.0, 0.01, 100.0, log=True), [0.01, 0.1, 1.0, 10.0]),
+        (Space(2, 2, 8, whole=True, step=2), [2, 4, 6, 8]),
+        (Space(None, choices=(None, "a")), [None, None, "a", "a"]),
+    ],
+)
+def test_the_value_at_a_part_of_a_range(space, values):
+    found = [space.at(part) for part in (0.0, 0.25, 0.5, 0.75)]
+    assert found == [value if isinstance(value, str | None) else pytest.approx(value) for value in values]
+    assert space.choices is not None or space.at(0.999999) <= space.high
