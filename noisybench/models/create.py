@@ -12,6 +12,8 @@ import timm
 import torch
 from timm.models import register_model
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
@@ -91,6 +93,7 @@ class NetworkSpec:
         channels: 1 or 3, of the images.
         image_size: side of the images in pixels.
         pretrained: start from timm's published weights.
+        torch_default: start convolutions, linear layers and BatchNorm as torch does, not as the model's code does.
     """
 
     name: str
@@ -98,6 +101,7 @@ class NetworkSpec:
     channels: int
     image_size: int
     pretrained: bool = False
+    torch_default: bool = False
 
 
 def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Module:
@@ -120,6 +124,10 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
         except Exception as error:  # timm and its hub client raise many kinds
             what = "pretrained weights for " if spec.pretrained else ""
             raise UserError(f"{what}model {name!r} cannot be made: {' '.join(str(error).split())[:300]}") from error
+        if spec.torch_default:
+            for module in network.modules():
+                if isinstance(module, nn.Linear | _ConvNd | _BatchNorm):
+                    module.reset_parameters()
     outputs = _check_takes(network, spec)
     if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, spec.num_classes):
         shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

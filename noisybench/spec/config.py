@@ -55,7 +55,15 @@ class RunConfig(Strict, frozen=True):
 
     model: str = "noisybench_cnn8"
     pretrained: bool = False
+    initialisation: Literal["model", "torch"] = Field(
+        default="model",
+        description="model: as the model's code has it (noisybench's own: Kaiming, fan out); torch: torch's default "
+        "for convolutions, linear layers and BatchNorm",
+    )
     image_size: int | None = Field(default=None, ge=4, description="side in pixels; the dataset's own if not given")
+    normalise: bool = Field(
+        default=True, description="false: networks see pixels in [0, 1], without the dataset's mean and deviation"
+    )
     precision: Literal["float32", "float64"] = "float32"
     mixed_precision: Literal["no", "bf16"] = Field(
         default="no", description="bf16: networks compute in bfloat16; weights, losses and label state stay float32"

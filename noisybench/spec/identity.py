@@ -34,6 +34,8 @@ LATER_FIELDS: dict[str, Any] = {
     "mixed_precision": "no",
     "channels_last": False,
     "batch_parts": 1,
+    "initialisation": "model",
+    "normalise": True,
     "track": STANDARD,
     "schedule": {"warmup": 0, "settings": {}},
     # Since each augmentation draws under its own key, a run with any augmentation has draws = 2, and so another id

@@ -158,6 +158,7 @@ def _network_spec(config: ResolvedConfig, data: RunData) -> NetworkSpec:
         channels=data.dataset.card.channels,
         image_size=data.dataset.train.pixels.shape[-1],
         pretrained=config.pretrained,
+        torch_default=config.initialisation == "torch",
     )
 
 

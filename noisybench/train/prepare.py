@@ -179,7 +179,9 @@ class Streams:
 def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: torch.dtype) -> Streams:
     """Put every set on the device, where it is resident."""
     card, splits, dataset = data.dataset.card, data.splits, data.dataset
-    normalize = Normalizer(card.mean, card.std, device, dtype)
+    channels = len(card.mean)
+    mean, std = (card.mean, card.std) if config.normalise else ([0.0] * channels, [1.0] * channels)
+    normalize = Normalizer(mean, std, device, dtype)
 
     def augmenter(purpose: str, num_samples: int) -> Augmenter:
         return Augmenter(config.augment, num_samples, config.seed, purpose, device)
