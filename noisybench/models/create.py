@@ -12,6 +12,8 @@ import timm
 import torch
 from timm.models import register_model
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
@@ -121,6 +123,7 @@ class NetworkSpec:
         image_size: side of the images in pixels.
         pretrained: start from timm's published weights.
         weights: start from these.
+        torch_default: start convolutions, linear layers and BatchNorm as torch does, not as the model's code does.
     """
 
     name: str
@@ -129,6 +132,7 @@ class NetworkSpec:
     image_size: int
     pretrained: bool = False
     weights: Weights | None = None
+    torch_default: bool = False
 
 
 def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Module:
@@ -200,6 +204,10 @@ def _made(spec: NetworkSpec, seed: int, number: int) -> nn.Module:
     with rng.torch_seeded(seed, "init", number):
         with hub_asked(f"{'pretrained weights for ' if spec.pretrained else ''}model {name!r}"):
             network = timm.create_model(timm_name(name), pretrained=spec.pretrained, **arguments)
+        if spec.torch_default:
+            for module in network.modules():
+                if isinstance(module, nn.Linear | _ConvNd | _BatchNorm):
+                    module.reset_parameters()
         if spec.weights is not None:
             load_weights(network, spec.weights, name)
     return network

@@ -35,6 +35,7 @@ LATER_FIELDS: dict[str, Any] = {
     "mixed_precision": "no",
     "channels_last": False,
     "batch_parts": 1,
+    "initialisation": "model",
     "track": STANDARD,
     "schedule": {"warmup": 0, "settings": {}},
     "frozen": False,

@@ -351,6 +351,8 @@ def _check_that_it_fits(config: ResolvedConfig, dataset_card: DatasetCard) -> No
         learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
     if config.mixed_precision == "bf16" and config.precision == "float64":
         raise UserError("mixed_precision bf16 is for precision float32, not float64")
+    if config.pretrained and config.initialisation != "model":
+        raise UserError(f"initialisation {config.initialisation!r} with pretrained weights: leave one of them out")
     if config.optimizer.nesterov and config.optimizer.name != "sgd":
         raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {config.optimizer.name}")
 

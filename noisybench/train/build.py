@@ -169,6 +169,7 @@ def _network_spec(config: ResolvedConfig, data: RunData) -> NetworkSpec:
         image_size=data.dataset.train.pixels.shape[-1],
         pretrained=config.pretrained,
         weights=None if config.weights is None else read_weights(config.weights, config.weights_sha256),
+        torch_default=config.initialisation == "torch",
     )
 
 
