@@ -12,17 +12,12 @@ from torch import Tensor, nn
 from noisybench.data.loader import Batch, Pass
 from noisybench.meta import classifier
 from noisybench.methods.base import LabelEstimate, Method, StepOutput
+from noisybench.methods.class_balance import class_weights
 from noisybench.methods.estimates import from_soft_labels
 from noisybench.methods.parts import held_still, last_stage, parameters_of
 from noisybench.methods.settings.pes import PESSettings
 
 WHOLE, STAGE, HEAD = 0, 1, 2  # what a pass trains
-
-
-def class_weights(counts: Tensor) -> Tensor:
-    """The mean of the counts above 0 over each count (C); 0 for a class without samples."""
-    mean = counts.sum() / (counts > 0).sum().clamp_min(1)
-    return torch.where(counts > 0, mean / counts.clamp_min(1), torch.zeros_like(counts))
 
 
 class PES(Method):
@@ -33,17 +28,17 @@ class PES(Method):
 
     def build(self) -> None:
         super().build()
-        context, size = self.context, len(self.context.given_labels)
+        context = self.context
         self.head: nn.Module = classifier(self.network)
         stage = [*last_stage(self.network), self.head]
         self.refined: dict[str, list[nn.Module]] = {"stage": stage, "head": [self.head]}
-        lr, each = self.settings.refine_lr, self.refined.items()
         self.refiners: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(parameters_of(parts), lr=lr) for name, parts in each
+            name: torch.optim.Adam(parameters_of(parts), lr=self.settings.refine_lr)
+            for name, parts in self.refined.items()
         }
         self.head_restarted: bool = False
         self.class_weights: Tensor = torch.ones(context.num_classes, dtype=context.dtype, device=context.device)
-        context.store.add("kept", torch.ones(size, dtype=torch.bool))
+        context.store.add("kept", torch.ones(len(context.given_labels), dtype=torch.bool))
         context.store.add("prediction", context.one_hot_labels())
 
     def start_epoch(self, epoch: int) -> None:
@@ -74,19 +69,19 @@ class PES(Method):
             return [Pass(tag=WHOLE)]
         if epoch == self.settings.warmup_epochs:
             passes = [Pass(tag=STAGE)] * self.settings.stage_passes + [Pass(tag=HEAD)] * self.settings.head_passes
-            return passes or [Pass(tag=WHOLE)]
+            return passes or [Pass()]
         return self.selected_passes(epoch)
 
     def selected_passes(self, epoch: int) -> list[Pass]:
         """The passes of an epoch on the kept samples."""
         rows = self.context.store["kept"].nonzero()[:, 0]
-        return [Pass(rows, tag=WHOLE) if len(rows) else Pass(tag=WHOLE)]
+        return [Pass(rows) if len(rows) else Pass()]
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.tag == HEAD and not self.head_restarted:
             self.context.restart_parts(self.network, [self.head], self.optimizer, *self.refiners.values())
             self.head_restarted = True
-        if batch.tag != WHOLE:
+        if batch.tag in (STAGE, HEAD):
             return self._refine(batch, "stage" if batch.tag == STAGE else "head")
         if batch.epoch <= self.settings.warmup_epochs:
             return super().training_step(batch)

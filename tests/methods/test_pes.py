@@ -11,8 +11,9 @@ from small_method import CLASSES, EVERYONE, gradient, log_p, small_batch, small_
 from torch import nn
 from worked_batch import near
 
+from noisybench.methods.class_balance import class_weights
 from noisybench.methods.parts import held_still, last_stage
-from noisybench.methods.pes import HEAD, PES, STAGE, WHOLE, class_weights
+from noisybench.methods.pes import HEAD, PES, STAGE, WHOLE
 from noisybench.methods.pes_semi import PESSemi, split_sizes
 from noisybench.models import NetworkSpec, create_network
 
