@@ -124,6 +124,20 @@ def probability_that_wrong_is_more_suspicious(wrong: np.ndarray, suspicion: np.n
     return sum(pairs) / len(pairs)
 
 
+def average_precision(wrong: np.ndarray, suspicion: np.ndarray) -> float:
+    return np.mean([wrong[suspicion >= suspicion[row]].mean() for row in np.flatnonzero(wrong)])
+
+
+def expected_hits(wrong: np.ndarray, suspicion: np.ndarray, flagged: int) -> float:
+    """Level by level from the most suspicious down; of a level that does not fit in whole, its share."""
+    hits, left = 0.0, flagged
+    for level in sorted(set(suspicion), reverse=True):
+        members = suspicion == level
+        taken = min(left, members.sum())
+        hits, left = hits + wrong[members].mean() * taken, left - taken
+    return hits
+
+
 def test_every_number_of_a_run_by_hand(cifar_like, tmp_path, files):
     pixels, true, given, test = files
     rows = split("sealed", SplitInput(true, TEST), SplitSizes(**SIZES), seed=0)
@@ -147,6 +161,10 @@ def test_every_number_of_a_run_by_hand(cifar_like, tmp_path, files):
             "label_accuracy_given": np.mean(given == true),
             "label_accuracy_estimated": np.mean(estimated == true),
             "noise_detection_auroc": probability_that_wrong_is_more_suspicious(wrong, SUSPICIONS[epoch]),
+            "noise_detection_average_precision": average_precision(wrong, SUSPICIONS[epoch]),
+            "noise_detection_f1": expected_hits(wrong, SUSPICIONS[epoch], wrong.sum()) / wrong.sum(),
+            # The file states that a third of all images are labelled wrongly; of the train set it is another share.
+            "noise_detection_fnr": 1 - expected_hits(wrong, SUSPICIONS[epoch], round(LEFT / 3)) / wrong.sum(),
         }.items():
             expected.setdefault(name, []).append(value)
     for head, sets in RIGHT.items():
@@ -159,7 +177,8 @@ def test_every_number_of_a_run_by_hand(cifar_like, tmp_path, files):
 
     for head, rules in RULES.items():
         assert record.heads[head] == pytest.approx({f"test_accuracy_{rule}": value for rule, value in rules.items()})
-    labels = ("label_accuracy_given", "label_accuracy_estimated", "noise_detection_auroc")
+    labels = [name for name in expected if name.startswith(("label_accuracy", "noise_detection"))]
+    assert len(labels) == 6
     assert record.metrics == pytest.approx({**record.heads["first"], **{name: expected[name][-1] for name in labels}})
     assert record.noise["achieved_rate"] == pytest.approx(100 / TRAIN)
     assert record.noise["achieved_rate_train_set"] == pytest.approx(wrong.mean())
@@ -185,7 +204,8 @@ def test_what_is_not_defined_is_left_out(cifar_like, tmp_path, files):
         )
     )
     assert not any(name.startswith(("memorised", "noisy_val")) for name in record.curves)
-    assert record.curves["noise_detection_auroc"] == [None] * EPOCHS
+    for name in ("auroc", "average_precision", "f1", "fnr"):
+        assert record.curves[f"noise_detection_{name}"] == [None] * EPOCHS
     assert record.curves["label_accuracy_given"] == [1.0] * EPOCHS
     assert record.curves["train_accuracy_given"] == record.curves["train_accuracy_true"]
     for head in ("first", "second"):
