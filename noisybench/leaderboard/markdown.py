@@ -6,7 +6,7 @@ import re
 
 from noisybench.core.console import printable
 from noisybench.leaderboard.standings import Standings
-from noisybench.leaderboard.tables import TextTable, board_tables, claims_table, notes
+from noisybench.leaderboard.tables import TextTable, board_tables, claims_table, detection_table, notes
 
 ORDINARY = re.compile(r"[\w .,:;'?%±·–×/+\[\]()-]*")
 MARKUP = re.compile(r"_|\]\s*[(:\[]|://|www\.|^[-+]+(\s|$)|^\d+[.)](\s|$)")
@@ -28,9 +28,9 @@ def board_markdown(standings: Standings) -> str:
     ]
     for table in board_tables(standings, rule):
         parts += [f"## {table.title}", markdown_table(table)]
-    claims = claims_table(standings, rule)
-    if claims is not None:
-        parts += [f"## {claims.title}", markdown_table(claims)]
+    for further in (detection_table(standings), claims_table(standings, rule)):
+        if further is not None:
+            parts += [f"## {further.title}", markdown_table(further)]
     parts.append("\n".join(f"- {plain(line)}" for line in notes(standings, rule)))
     return "\n\n".join(part for part in parts if part) + "\n"
 

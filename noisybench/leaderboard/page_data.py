@@ -47,7 +47,7 @@ def page_data(standings: Standings) -> dict[str, Any]:
             "baseline": card.baseline,
         },
         "rules": [{"id": name, "label": rule.label, "note": rule.note} for name, rule in RULES.items()],
-        "metrics": [_metric(metric) for metric in METRICS.values() if metric.final or metric.drawn],
+        "metrics": [_metric(metric) for metric in METRICS.values() if _shown(metric, standings)],
         "plots": _plots(),
         "cells": [_cell(standings, cell) for cell in standings.covered],
         "empty": [cell.label for cell in standings.empty],
@@ -55,6 +55,12 @@ def page_data(standings: Standings) -> dict[str, Any]:
         "scopes": {rule: [_scope(standings, cells, rule) for cells in scopes] for rule in RULES},
         **_runs(standings),
     }
+
+
+def _shown(metric: Metric, standings: Standings) -> bool:
+    """Metrics with a place of their own, and of the others those that any run has."""
+    any_has = metric.final and any(metric.name in record.metrics for record in standings.records)
+    return bool(metric.drawn or metric.column or any_has)
 
 
 def _metric(metric: Metric) -> dict[str, Any]:

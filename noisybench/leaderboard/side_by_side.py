@@ -18,10 +18,10 @@ from noisybench.leaderboard.standings import condition
 from noisybench.leaderboard.statistics import paired_differences
 from noisybench.leaderboard.store import record_file
 from noisybench.leaderboard.stored_config import config_fault
-from noisybench.leaderboard.tables import MISSING, percent, with_interval
+from noisybench.leaderboard.tables import MISSING, detected_by, percent, with_interval
 from noisybench.leaderboard.validate import noise_fault
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, with_later_fields
-from noisybench.spec.metrics import LAST, in_figures, titles
+from noisybench.spec.metrics import DETECTION, LAST, in_figures, titles
 from noisybench.spec.record import RunRecord
 
 FINGERPRINTS = {
@@ -103,7 +103,14 @@ def metric_rows(records: list[RunRecord]) -> list[list[str]]:
         if any(name in record.metrics for record in records):
             values = (record.metrics.get(name) for record in records)
             rows.append([title, *(MISSING if value is None else in_figures(name, value) for value in values)])
+    if any(metric.name in record.metrics for metric in DETECTION for record in records):
+        by = [detected_by([record]) if _detects(record) else MISSING for record in records]
+        rows.append(["wrong labels found by", *by])
     return [*rows, ["training time, s", *(f"{record.cost.train_seconds:.1f}" for record in records)]]
+
+
+def _detects(record: RunRecord) -> bool:
+    return any(record.metrics.get(metric.name) is not None for metric in DETECTION)
 
 
 def paired_lines(records: list[RunRecord], names: list[str]) -> list[str]:

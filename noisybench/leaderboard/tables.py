@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from noisybench.leaderboard import statistics
 from noisybench.leaderboard.standings import Row, Scope, Standings
 from noisybench.leaderboard.statistics import Interval
-from noisybench.spec.metrics import RULES
+from noisybench.spec.metrics import BY_ESTIMATE, BY_NETWORK, DETECTION, RULES, detected_by_network
+from noisybench.spec.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,47 @@ def claims_table(standings: Standings, rule: str) -> TextTable | None:
     return TextTable("Published numbers", columns, rows) if rows else None
 
 
+def detection_table(standings: Standings) -> TextTable | None:
+    """How well wrong labels were found, cell by cell, by average precision; None if no run was scored so.
+
+    Records from before these metrics existed have at most AUROC, and are left out.
+    """
+    lines = []
+    for cell in standings.covered:
+        found = []
+        for row in standings.rows:
+            records = [record for record in row.runs.get(cell, []) if _detected(record)]
+            if records:
+                means = [float(np.mean([record.metrics[metric.name] for record in records])) for metric in DETECTION]
+                found.append((means, row, records))
+        for means, row, records in sorted(found, key=lambda entry: -entry[0][1]):
+            scores = [np.array([record.metrics[metric.name] for record in records]) for metric in DETECTION]
+            cells = [
+                mean_and_spread(mean, statistics.spread(of), len(of)) for mean, of in zip(means, scores, strict=True)
+            ]
+            lines.append([cell.label, row.method, row.group, detected_by(records), *cells])
+    columns = ["cell", "method", "information", "by", *(metric.title for metric in DETECTION)]
+    return TextTable("Wrong labels found", columns, lines) if lines else None
+
+
+def _detected(record: RunRecord) -> bool:
+    return all(record.metrics.get(metric.name) is not None for metric in DETECTION)
+
+
+def detected_by(records: list[RunRecord]) -> str:
+    """What suspicion was taken from in these runs."""
+    found = {BY_NETWORK if detected_by_network(record.curves) else BY_ESTIMATE for record in records}
+    return " or ".join(sorted(found))
+
+
+DETECTION_NOTE = (
+    "Wrong labels found: by the method's own suspicion after the last epoch, or, where it estimates no labels, by the "
+    "probabilities of its headline network on the training images (1 − p of the given label). F1: as many labels are "
+    "flagged as are wrong. Missed at the noise rate: of the wrong labels, those not flagged when the share of labels "
+    "that is expected to be wrong (known before the run) is flagged. Labels that tie there count by their share."
+)
+
+
 def notes(standings: Standings, rule: str) -> list[str]:
     """What a reader must know to read the tables."""
     card = standings.card
@@ -97,6 +142,8 @@ def notes(standings: Standings, rule: str) -> list[str]:
     if standings.empty:
         covered += "; without runs: " + ", ".join(cell.label for cell in standings.empty)
     lines.append(covered + ".")
+    if detection_table(standings) is not None:
+        lines.append(DETECTION_NOTE)
     return lines
 
 

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from noisybench.core.console import literal, printable
 from noisybench.leaderboard.standings import Standings
-from noisybench.leaderboard.tables import TextTable, board_tables, claims_table, notes
+from noisybench.leaderboard.tables import TextTable, board_tables, claims_table, detection_table, notes
 
-TEXT_COLUMNS = {"method", "cell", "protocol of the publication", "seen in"}
+TEXT_COLUMNS = {"method", "cell", "protocol of the publication", "seen in", "information", "by"}
 
 
 def print_board(standings: Standings, rule: str, console: Console) -> None:
@@ -19,9 +19,9 @@ def print_board(standings: Standings, rule: str, console: Console) -> None:
     console.print(Text.assemble((printable(card.title), "bold"), "  ", printable(card.summary)))
     for table in board_tables(standings, rule):
         console.print(_rich(table))
-    claims = claims_table(standings, rule)
-    if claims is not None:
-        console.print(_rich(claims))
+    for further in (detection_table(standings), claims_table(standings, rule)):
+        if further is not None:
+            console.print(_rich(further))
     for line in notes(standings, rule):
         console.print(literal(line, "dim"))
 

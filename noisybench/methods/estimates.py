@@ -31,6 +31,13 @@ def odds_against(logits: Tensor, given: Tensor) -> Tensor:
     return others - logits.gather(1, given)[:, 0]
 
 
+def odds_against_given(probabilities: Tensor, given: Tensor) -> Tensor:
+    """The same from probabilities, n×C to n float64: in the order of 1 − p(given), and finite where p is 0 or 1."""
+    p, column, least = probabilities.double(), given[:, None], torch.finfo(torch.float64).tiny
+    others = p.scatter(1, column, 0.0).sum(dim=1)
+    return others.clamp_min(least).log() - p.gather(1, column)[:, 0].clamp_min(least).log()
+
+
 def from_soft_labels(soft_labels: Tensor, given: Tensor) -> LabelEstimate:
     """The soft labels themselves; suspicion is the probability of all labels but the given one.
 

@@ -22,7 +22,7 @@ def _right(probabilities: Any, labels: Any) -> Any:
     return probabilities.argmax(1) == labels
 
 
-def _wrong_found(estimated: Any, suspicion: Any, given: Any, true: Any) -> float | None:
+def _wrong_found(suspicion: Any, given: Any, true: Any, share: float) -> float | None:
     """The probability that a wrongly labelled sample is more suspicious than a rightly labelled one, ties counted half;
     None if the labels are all right or all wrong."""
     from sklearn.metrics import roc_auc_score
@@ -31,21 +31,38 @@ def _wrong_found(estimated: Any, suspicion: Any, given: Any, true: Any) -> float
     return roc_auc_score(wrong, suspicion) if wrong.any() and not wrong.all() else None
 
 
-def _precision(estimated: Any, suspicion: Any, given: Any, true: Any) -> float | None:
-    """The mean, over the wrongly labelled samples, of the share of wrong ones among all that are as suspicious or more
-    (average precision, by steps); None if no label is wrong."""
+def _average_precision(suspicion: Any, given: Any, true: Any, share: float) -> float | None:
+    """The mean over wrong labels of the precision when flagging what is as suspicious or more; None as for AUROC."""
     from sklearn.metrics import average_precision_score
 
     wrong = given != true
-    return average_precision_score(wrong, suspicion) if wrong.any() else None
+    return average_precision_score(wrong, suspicion) if wrong.any() and not wrong.all() else None
 
 
-def _at_true_number(estimated: Any, suspicion: Any, given: Any, true: Any) -> float | None:
-    """The share of wrong labels among the k most suspicious samples (of equal ones the first), where k labels are
-    wrong: precision, recall and F1 at once, and one minus the share of wrong labels missed. None if k is 0."""
+def _hits(suspicion: Any, wrong: Any, flagged: int) -> float:
+    """How many of the ``flagged`` most suspicious samples are wrongly labelled. Of samples that tie at the border each
+    is flagged with equal probability, so that no order of the samples plays a part: the expected number."""
+    if not 0 < flagged < len(wrong):
+        return float(wrong.sum()) if flagged > 0 else 0.0
+    border = -sorted(-suspicion)[flagged - 1]
+    above, tied = suspicion > border, suspicion == border
+    return float(wrong[above].sum() + (flagged - above.sum()) * wrong[tied].mean())
+
+
+def _f1_at_true_number(suspicion: Any, given: Any, true: Any, share: float) -> float | None:
+    """F1 when as many samples are flagged as labels are wrong: precision and recall are the same there."""
     wrong = given != true
-    first = (-suspicion).argsort(kind="stable")[: wrong.sum()]
-    return wrong[first].mean() if wrong.any() else None
+    number = int(wrong.sum())
+    return _hits(suspicion, wrong, number) / number if 0 < number < len(wrong) else None
+
+
+def _missed_at_share(suspicion: Any, given: Any, true: Any, share: float) -> float | None:
+    """Of the wrong labels the fraction that is missed when the expected share of all samples is flagged."""
+    wrong = given != true
+    number = round(share * len(wrong))
+    if not wrong.any() or wrong.all() or number == 0:
+        return None
+    return 1 - _hits(suspicion, wrong, number) / float(wrong.sum())
 
 
 @dataclass(frozen=True)
@@ -56,15 +73,16 @@ class Metric:
         name: in rows, curves and records. On an evaluation set that is the headline head's; other heads have
             ``NAME/HEAD``.
         title: for people, without the unit.
-        measured: where. By the loop itself; over the rows of the training steps; on an evaluation set; or of the labels
-            that a method estimates.
+        measured: where. By the loop itself; over the rows of the training steps; on an evaluation set; of the labels
+            that a method estimates; or of how suspicious training labels are, by that estimate or, where there is none,
+            by the headline head's probabilities.
         count: how; None for what the loop knows. Plain functions of arrays or tensors:
             steps: (predicted, given, true), N int64 each -> which rows count as hits (N bool) and among which (N bool,
             or None for all); true is None where nobody knows it.
             an evaluation set: (probabilities N×C, labels N) -> N values that are averaged.
             labels: (estimated n int64, suspicion n float64, given n int64, true n int64) -> a number, or None.
-        of_suspicion: of labels: it needs the suspicion alone. Of a method that estimates no labels it is measured once,
-            after the last epoch, with one minus the headline network's probability of the given label.
+            suspicion: (suspicion n float64, given n int64, true n int64, share) -> a number, or None. The share is the
+            expected one of wrong labels, as it is known before the run.
         knows_truth: counting it needs the true labels of the training set; without them it is not measured.
         fraction: it lies in [0, 1] and is shown in per cent.
         least: the smallest value of what is no fraction; None if there is none.
@@ -76,10 +94,9 @@ class Metric:
 
     name: str
     title: str
-    measured: Literal["loop", "steps", "labels"] | EvaluationSet
+    measured: Literal["loop", "steps", "labels", "suspicion"] | EvaluationSet
     count: Callable[..., Any] | None = None
     knows_truth: bool = False
-    of_suspicion: bool = False
     fraction: bool = True
     least: float | None = None
     short: str = ""
@@ -166,38 +183,41 @@ LABELS_ESTIMATED = Metric(
     column="Labels right\nas estimated",
 )
 WRONG_FOUND = Metric(
-    "noise_detection_auroc",
-    "wrong labels found, AUROC",
-    "labels",
-    _wrong_found,
-    of_suspicion=True,
-    knows_truth=True,
-    final=True,
+    "noise_detection_auroc", "wrong labels found, AUROC", "suspicion", _wrong_found, knows_truth=True, final=True
 )
-WRONG_FOUND_PRECISION = Metric(
-    "noise_detection_ap",
-    "wrong labels found, average precision",
-    "labels",
-    _precision,
-    of_suspicion=True,
-    knows_truth=True,
-    final=True,
-)
-WRONG_FOUND_F1 = Metric(
-    "noise_detection_f1",
-    "wrong labels found, F1 at their true number",
-    "labels",
-    _at_true_number,
-    of_suspicion=True,
-    knows_truth=True,
-    final=True,
+DETECTION: tuple[Metric, ...] = (
+    WRONG_FOUND,
+    Metric(
+        "noise_detection_average_precision",
+        "wrong labels found, average precision",
+        "suspicion",
+        _average_precision,
+        knows_truth=True,
+        final=True,
+    ),
+    Metric(
+        "noise_detection_f1",
+        "wrong labels found, F1 at their true number",
+        "suspicion",
+        _f1_at_true_number,
+        knows_truth=True,
+        final=True,
+    ),
+    Metric(
+        "noise_detection_fnr",
+        "wrong labels missed at the noise rate",
+        "suspicion",
+        _missed_at_share,
+        knows_truth=True,
+        final=True,
+    ),
 )
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         EPOCH, LEARNING_RATE, LOSS, ON_GIVEN, ON_TRUE, MEMORISED, ON_NOISY_VAL, ON_CLEAN_VAL, ON_TEST,
-        LABELS_GIVEN, LABELS_ESTIMATED, WRONG_FOUND, WRONG_FOUND_PRECISION, WRONG_FOUND_F1,
+        LABELS_GIVEN, LABELS_ESTIMATED, *DETECTION,
     )
 }  # fmt: skip
 
@@ -333,6 +353,18 @@ def selected(curves: Mapping[str, Any], head: str, headline: str) -> dict[str, f
 def final_values(curves: Mapping[str, Curve]) -> dict[str, float | None]:
     """What the last epoch says of each metric whose last value counts."""
     return {name: curves[name][-1] for name, metric in METRICS.items() if metric.final and name in curves}
+
+
+def detected_by_network(curves: Mapping[str, Any]) -> bool:
+    """Whether wrong labels were looked for by the headline head's probabilities: the method estimates no labels.
+
+    A method that does has the metrics of them beside those of detection, in the same epochs.
+    """
+    detected = any(curves.get(metric.name, [None])[-1] is not None for metric in DETECTION)
+    return detected and curves.get(LABELS_ESTIMATED.name, [None])[-1] is None
+
+
+BY_NETWORK, BY_ESTIMATE = "the network's probabilities", "the method's label estimate"
 
 
 def with_later_rules(metrics: Mapping[str, float | None], curves: Mapping[str, Any]) -> dict[str, float | None]:

@@ -1,7 +1,8 @@
-"""Measuring what :mod:`noisybench.spec.metrics` lists: on evaluation sets, of estimated labels, over training steps."""
+"""Measuring what :mod:`noisybench.spec.metrics` lists: on evaluation sets, of labels and suspicion, over training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from noisybench.data.loader import Stream
 from noisybench.methods.base import LabelEstimate, Method
+from noisybench.methods.estimates import odds_against_given
 from noisybench.parallel.world import World
 from noisybench.spec.metrics import LOSS, METHOD_LOGS, ON_TEST, EvaluationSet, Metric, measured_at, under_method
 
@@ -44,6 +46,20 @@ def _averages(method: Method, stream: Stream, world: World, metrics: list[Metric
     return {head: [total / len(stream) for total in of] for head, of in zip(method.heads, totals, strict=True)}
 
 
+@torch.no_grad()
+def suspicion_of_labels(method: Method, train: Stream, world: World) -> Tensor:
+    """How suspicious the headline head finds the given label of every sample, not augmented: n float64.
+
+    It is the log-odds against the given label, which orders samples as 1 − p(given label) does.
+    """
+    method.set_mode(training=False)
+    found = torch.zeros(len(train), dtype=torch.float64, device=train.labels.device)
+    for rows, images in train.sweep(world.part(len(train))):
+        found[rows] = odds_against_given(method.predict(images, method.heads[0]), train.labels[rows])
+    method.set_mode(training=True)
+    return world.sum(found)
+
+
 def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray | None) -> dict[str, float | None]:
     """How good the estimated training labels are.
 
@@ -56,32 +72,32 @@ def label_quality(estimate: LabelEstimate, given: np.ndarray, true: np.ndarray |
         The metrics that are measured of labels, by name; None where the true labels are unknown or it is not defined.
     """
     estimated = estimate.soft_labels.argmax(1).cpu().numpy()
-    return _of_labels(measured_at("labels"), estimated, estimate.suspicion, given, true)
+    suspicion = estimate.suspicion.double().cpu().numpy()
+    return _measured("labels", true, lambda metric: metric.counted(estimated, suspicion, given, true))
 
 
-def detection_quality(probabilities: Tensor, given: np.ndarray, true: np.ndarray | None) -> dict[str, float | None]:
-    """How well the predictions of a method that estimates no labels tell the wrong ones.
+def detection_quality(
+    suspicion: Tensor, given: np.ndarray, true: np.ndarray | None, share: float
+) -> dict[str, float | None]:
+    """How well suspicion finds the wrong training labels.
 
     Args:
-        probabilities: n×C, of the headline network on the train set's images, not augmented.
-        given, true: as of :func:`label_quality`.
+        suspicion: n, larger means more likely wrongly labelled.
+        given, true: as for :func:`label_quality`.
+        share: the expected share of wrong labels, as it is known before the run.
 
     Returns:
-        The metrics of suspicion alone: suspicious is an image whose given label has a small probability.
+        The metrics that are measured of suspicion, as for :func:`label_quality`.
     """
-    labels = torch.from_numpy(given).to(probabilities.device)
-    suspicion = 1 - probabilities.gather(1, labels[:, None]).squeeze(1)
-    metrics = [metric for metric in measured_at("labels") if metric.of_suspicion]
-    return _of_labels(metrics, None, suspicion, given, true)
+    values = suspicion.double().cpu().numpy()
+    return _measured("suspicion", true, lambda metric: metric.counted(values, given, true, share))
 
 
-def _of_labels(
-    metrics: list[Metric], estimated: np.ndarray | None, suspicion: Tensor, given: np.ndarray, true: np.ndarray | None
-) -> dict[str, float | None]:
+def _measured(place: str, true: np.ndarray | None, count: Callable[[Metric], float | None]) -> dict[str, float | None]:
+    metrics = measured_at(place)
     if true is None:
         return dict.fromkeys(metric.name for metric in metrics)
-    scores = suspicion.double().cpu().numpy()
-    values = {metric.name: metric.counted(estimated, scores, given, true) for metric in metrics}
+    values = {metric.name: count(metric) for metric in metrics}
     return {name: None if value is None else float(value) for name, value in values.items()}
 
 

@@ -20,11 +20,12 @@ from noisybench.core.errors import MethodError, ProcessLost
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
 from noisybench.methods.optimizers import rate_of, set_rate
+from noisybench.noise.kinds import traits_of
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE
 from noisybench.spec.schedule import learning_rate
 from noisybench.train.build import Place, build
-from noisybench.train.evaluate import TrainingMeter, detection_quality, evaluated, label_quality
+from noisybench.train.evaluate import TrainingMeter, detection_quality, evaluated, label_quality, suspicion_of_labels
 from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
 from noisybench.train.needs import declared_needs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
@@ -144,15 +145,32 @@ class Session:
             stream = getattr(self.streams, name)
             if stream is not None:
                 row |= self.guarded(evaluated, self.method, stream, name, self.world)
-        estimate = self.estimate_labels()
-        if estimate is not None:
-            row |= self.guarded(label_quality, estimate, self.data.given_labels, self.data.true_labels)
-        elif len(self.past.curves) == self.config.epochs - 1 and self.data.true_labels is not None:
-            predicted = self.guarded(self.predict_train_set)
-            row |= detection_quality(predicted, self.data.given_labels, self.data.true_labels)
+        row |= self._of_labels()
         self.past.curves.append(row)
         self._epoch = None
         return row
+
+    def _of_labels(self) -> dict[str, float | None]:
+        """What the benchmark measures of the training labels, as the method sees them now.
+
+        A method without an estimate is asked for its headline head's probabilities in the last epoch, where the value
+        counts: that is a pass over the train set.
+        """
+        given, true = self.data.given_labels, self.data.true_labels
+        estimate = self.estimate_labels()
+        if estimate is not None:
+            found = self.guarded(label_quality, estimate, given, true)
+            return found | self.guarded(detection_quality, estimate.suspicion, given, true, self._share_wrong)
+        last = len(self.past.curves) == self.config.epochs - 1
+        if not last or true is None:
+            return {}
+        suspicion = self.guarded(suspicion_of_labels, self.method, self.streams.train, self.world)
+        return self.guarded(detection_quality, suspicion, given, true, self._share_wrong)
+
+    @property
+    def _share_wrong(self) -> float:
+        """The expected share of wrong labels, as it is known before the run."""
+        return self.data.noise_rate * traits_of(self.data.noise.kind).wrong_per_rate
 
     def _begun(self) -> tuple[int, BegunEpoch, TrainingMeter]:
         if self._epoch is None:
