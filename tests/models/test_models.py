@@ -133,7 +133,7 @@ def test_torchs_default_initialisation():
     again = make("noisybench_resnet34", torch_default=True)
     # The widest 3×3 convolution keeps its width: fan in and fan out are the same.
     (of_ours, of_torchs, of_again) = (
-        max((m.weight for m in each.modules() if isinstance(m, torch.nn.Conv2d)), key=torch.numel)
+        max((m.weight.detach() for m in each.modules() if isinstance(m, torch.nn.Conv2d)), key=torch.numel)
         for each in (ours, torchs, again)
     )
     fan = 9 * of_ours.shape[1]
