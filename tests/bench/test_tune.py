@@ -318,8 +318,8 @@ def test_a_dry_run_says_what_would_be_tried(tmp_path, capsys):
     )
     told = capsys.readouterr().out
     assert "20 trials of 3 runs of 20 epochs" in told
-    assert "optimizer.lr: 0.002 to 0.2, logarithmic; the recipe's 0.02" in told
-    assert "settings.kappa: 0.3 to 30, logarithmic; the recipe's 1.5625" in told
+    assert "optimizer.lr: 0.002 to 0.2, logarithmic; the recipe's 0.01247" in told
+    assert "settings.kappa: 0.3 to 30, logarithmic; the recipe's 0.5369" in told
     assert "settings.warmup_epochs: 1 to 12, whole, in steps of 1" in told  # 0.05 to 0.6 of 20 epochs
     assert not (tmp_path / "no").exists()
 

@@ -134,13 +134,3 @@ def test_a_number_of_processes_that_is_none(cli, tmp_path, monkeypatch, argument
         assert (code, err) == (0, "")
     else:
         assert code == 2 and err.count("\n") == 1 and "WORLD_SIZE=abc" in err
-
-
-def test_images_that_do_not_fit_into_memory(cli, tmp_path, monkeypatch):
-    import psutil
-
-    memory = psutil.virtual_memory()._replace(available=2**30)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    err = refused(cli("run", "--image-size", "2000", "--output", tmp_path / "out"))
-    assert "--image-size 2000: all images of digits at 2000×2000 need 33 GiB" in err  # 1797 · 2000² · 5 bytes
-    assert not (tmp_path / "out").exists()

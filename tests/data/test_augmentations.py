@@ -273,7 +273,7 @@ def test_more_occasions_than_tables_are_kept():
 IDS_OF_0_1 = {  # what release 0.1 gave these configurations
     "71186e3a16d1daba": {"dataset": "cifar10"},
     "b366da6b126be362": {"method": "mslg", "dataset": "cifar10"},
-    "6929238ffe5b8a45": {"method": "dividemix"},
+    "6929238ffe5b8a45": {"method": "dividemix", "settings": {"warmup_batch_factor": 1}},
     "05aaa167c5c29117": {"method": "ce"},
     "8e073e6ab530e6db": {"dataset": "cifar10", "augment": {"crop_padding": 0, "horizontal_flip": False}},
 }

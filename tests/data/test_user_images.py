@@ -613,9 +613,9 @@ PATHS = {
     "csv: ": "no path after the colon",
     "imagefolder:~nobody-of-this-name/x": "could not determine home directory",
     f"imagefolder:{'x' * 300}": "no such folder",
-    f"csv:{'x' * 300}": "not a readable CSV file|no such file",
+    f"csv:{'x' * 300}": "cannot be read|no such file",
     "imagefolder:a\0b": "no such folder",
-    "csv:a\0b": "not a readable CSV file",
+    "csv:a\0b": "cannot be read",
 }
 
 

@@ -148,7 +148,10 @@ def test_a_frozen_run_takes_the_frozen_layers():
     assert config.features.input_size == 112 and config.preprocess.mean == pytest.approx([127 / 255] * 3)
     assert config.preprocess.interpolation == "bicubic" and config.preprocess.crop_pct is None
     assert (config.epochs, config.batch_size, config.schedule.name) == (20, 256, "cosine")
-    assert config.settings["warmup_epochs"] == 7  # 44 of 120 epochs
+    tuned = (config.optimizer.lr, config.settings["kappa"], config.settings["warmup_epochs"])
+    assert tuned == (0.01247, 0.5369, 1)  # the card's recipe cifar10:frozen
+    plus = resolve_dict({"dataset": "cifar10", "method": "co-teaching-plus", "frozen": True})
+    assert plus.settings["init_epochs"] == 2  # 20 of 200 epochs, and no recipe says otherwise
     whole = resolve_dict({"dataset": "cifar10", "method": "mslg"})
     assert "frozen" not in whole.science() and config.run_id != whole.run_id
 
