@@ -13,7 +13,7 @@ from noisybench.core.batches import num_batches, smallest_batch
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.core.files import write_json
 from noisybench.core.nested import merge
-from noisybench.leaderboard.cells import cell_of, expand
+from noisybench.leaderboard.cells import cell_of, expand, row_name
 from noisybench.leaderboard.store import Board, record_file
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
@@ -195,7 +195,7 @@ def plan(
 
 
 def _label(card: BenchmarkCard, config: dict[str, Any]) -> str:
-    return f"{config['method']} · {cell_of(card, config).label} · seed {config['seed']}"
+    return f"{row_name(card, config)} · {cell_of(card, config).label} · seed {config['seed']}"
 
 
 def take_shard(runs: list[PlannedRun], number: int, count: int) -> list[PlannedRun]:

@@ -23,13 +23,17 @@ BoardName = Annotated[str, typer.Argument(metavar="BOARD", help="Name of a board
 Seeds = Annotated[int | None, typer.Option(min=1, max=1000, help="How many, counted from 0. [default: the card's]")]
 Shard = Annotated[str, typer.Option(metavar="I/N", help="Only part I of N, counted from 1.")]
 Methods = Annotated[
-    str | None, typer.Option(metavar="NAME,NAME…", help="Whose runs, separated by commas. [default: the card's]")
+    str | None, typer.Option(metavar="NAME,NAME…", help="Whose runs, also as NAME[KEY=VALUE,…]. [default: the card's]")
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder of the runs' folders. [default: runs/BOARD]")]
 DataPath = Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")]
 Noise = Annotated[
     list[str] | None,
     typer.Option(metavar="KIND:FILE", help="The file that a noise model of the board reads; once for each such model."),
+]
+NoiseFile = Annotated[
+    Path | None,
+    typer.Option(help="The file of every noise model of the board that reads one and has none by --noise."),
 ]
 ImportMethods = Annotated[
     bool, typer.Option("--import-methods", help="Import the modules that the card names as methods: they run as code.")
@@ -61,6 +65,7 @@ def run(
     output: Output = None,
     data_path: DataPath = None,
     noise: Noise = None,
+    noise_file: NoiseFile = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_file: NoFile = False,
     import_methods: ImportMethods = False,
@@ -75,7 +80,7 @@ def run(
     selection, opened = _selection(seeds, methods, shard), open_board(board, root)
     _ask_before_importing(opened, selection, import_methods)
     environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
-    suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
+    suite = _suite(opened, selection, output, environment, _noise_files(opened, noise, noise_file), filed=not no_file)
     raise typer.Exit(run_suite(suite, console(outlives_reader=True), jobs=jobs, retry_failed=retry_failed))
 
 
@@ -91,6 +96,7 @@ def plan(
     output: Output = None,
     data_path: DataPath = None,
     noise: Noise = None,
+    noise_file: NoiseFile = None,
     no_file: NoFile = False,
     import_methods: ImportMethods = False,
     root: Root = ROOT,
@@ -116,7 +122,7 @@ def plan(
     selection, opened = _selection(seeds, methods, shard), open_board(board, root)
     _ask_before_importing(opened, selection, import_methods)
     environment = _environment(data_path, checkpoint_steps, checkpoint_minutes)
-    suite = _suite(opened, selection, output, environment, noise, filed=not no_file)
+    suite = _suite(opened, selection, output, environment, _noise_files(opened, noise, noise_file), filed=not no_file)
     print_plan(suite, console())
     if slurm is not None:
         from noisybench.bench.slurm import write_script
@@ -131,6 +137,7 @@ def plan(
         options |= {"--checkpoint-steps": checkpoint_steps, "--checkpoint-minutes": checkpoint_minutes}
         given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         given += [text for named in noise or [] for text in ("--noise", named)]
+        given += [] if noise_file is None else ["--noise-file", str(noise_file)]
         given += ["--import-methods"] if import_methods else []
         given += ["--no-file"] if no_file else ["--root", str(root)]
         count = min(len(suite.runs), shards or MAX_SHARDS)
@@ -148,9 +155,11 @@ def _ask_before_importing(board: Board, selection: Selection, allowed: bool) -> 
         UserError: the card names such a method, and nothing allows it.
     """
     from noisybench.spec import registry
+    from noisybench.spec.variants import parse_variant
 
     known = {entry.value for entry in registry.method_entry_points().values()}
-    named = [name for name in board.card.methods if ":" in name and name not in known]
+    methods = [parse_variant(text)[0] for text in board.card.methods]
+    named = [name for name in methods if ":" in name and name not in known]
     if named and selection.methods is None and not allowed:
         raise UserError(
             f"board {board.card.name!r}: its card names the module of method {named[0]!r}, and importing that runs its "
@@ -160,8 +169,9 @@ def _ask_before_importing(board: Board, selection: Selection, allowed: bool) -> 
 
 def _selection(seeds: int | None, methods: str | None, shard: str) -> Selection:
     from noisybench.bench.plan import Selection, parse_shard
+    from noisybench.spec.variants import split_methods
 
-    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    names = None if methods is None else split_methods(methods)
     return Selection(seeds, names, parse_shard(shard))
 
 
@@ -180,7 +190,7 @@ def _suite(
     selection: Selection,
     output: Path | None,
     environment: dict[str, Any],
-    noise: list[str] | None,
+    noise_files: dict[str, Path],
     *,
     filed: bool,
 ) -> Suite:
@@ -192,8 +202,28 @@ def _suite(
         board if filed else None,
         selection,
         environment=environment,
-        noise_files=dict(_noise_file(text) for text in noise or []),
+        noise_files=noise_files,
     )
+
+
+def _noise_files(board: Board, noise: list[str] | None, file: Path | None) -> dict[str, Path]:
+    """The file of each noise model of a board that reads one, by the model's name.
+
+    Raises:
+        UserError: no noise model of the board reads the file.
+    """
+    from noisybench.spec.layers import noise_kind
+
+    named = dict(_noise_file(text) for text in noise or [])
+    if file is None:
+        return named
+    reading = [kind for kind in board.card.noises if kind not in named and noise_kind(kind).file is not None]
+    if not reading:
+        raise UserError(
+            f"--noise-file {file}: no noise of board {board.card.name!r} ({', '.join(board.card.noises)}) is left that "
+            f"reads a file; leave it out"
+        )
+    return dict.fromkeys(reading, file) | named
 
 
 def _noise_file(text: str) -> tuple[str, Path]:

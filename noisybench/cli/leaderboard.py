@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from noisybench.cli.rerun import CleanLabels, DataPath, NoiseFiles, Tolerance, Weights
 from noisybench.core.console import complain, console, say
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.spec.metrics import RULES
 
 app = typer.Typer(
-    help="Boards: file run records, check them, show and build the tables.",
-    no_args_is_help=True,
+    help="Boards: file run records, check them, show and build the tables. Alone: list the boards.",
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 
@@ -24,6 +25,15 @@ BoardName = Annotated[
 ROOT = Path("leaderboards")
 RULE_NAMES = [rule.name for rule in RULES.values()]
 Force = Annotated[bool, typer.Option("--force", help="Write over pages that were not generated.")]
+
+
+@app.callback()
+def list_boards(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from noisybench.leaderboard.store import listed
+
+        for line in listed(ROOT):
+            say(line)
 
 
 @app.command(
@@ -80,7 +90,6 @@ def show(
     ] = None,
     root: Root = ROOT,
 ) -> None:
-    from noisybench.leaderboard.standings import Standings
     from noisybench.leaderboard.store import open_board
     from noisybench.leaderboard.terminal import print_board
 
@@ -88,16 +97,42 @@ def show(
     if rule is not None and chosen is None:
         raise unknown_name("selection rule", rule, RULE_NAMES)
     opened = open_board(board, root)
-    records, problems = opened.read()
+    standings, problems = opened.standings()
     _left_out(problems)
-    if not records:
+    if not standings.records:
         raise UserError(f"{opened.runs}: no records yet; file some with `noisybench leaderboard add RUN…`")
-    print_board(Standings(opened.card, records), chosen or opened.card.headline, console())
+    print_board(standings, chosen or opened.card.headline, console())
 
 
 def _left_out(problems: list[str]) -> None:
     for line in problems:
         complain(f"left out: {line}")
+
+
+@app.command(
+    help="Print a board's numbers as CSV, or as a LaTeX table (booktabs).",
+    epilog="Example: noisybench leaderboard export digits-quick --format latex --metric best_noisy_val > table.tex",
+)
+def export(
+    board: BoardName,
+    form: Annotated[str, typer.Option("--format", help="csv or latex.")] = "csv",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="A selection rule or a metric of records, e.g. noise_detection_f1. [default: the board's rule]"
+        ),
+    ] = None,
+    root: Root = ROOT,
+) -> None:
+    from noisybench.leaderboard.export import FORMATS, board_csv, board_latex, metric_named
+    from noisybench.leaderboard.store import open_board
+
+    if form not in FORMATS:
+        raise unknown_name("format", form, FORMATS)
+    standings, problems = open_board(board, root).standings()
+    _left_out(problems)
+    chosen = metric_named(metric, standings)
+    typer.echo((board_csv if form == "csv" else board_latex)(standings, chosen), nl=False)
 
 
 @app.command(help="Write a board's README.md and index.html from its records.")
@@ -125,6 +160,53 @@ def serve(
     opened = open_board(board, root)
     _left_out(build_board(opened, force=force).problems)
     serve_folder(opened.folder, port)
+
+
+@app.command(
+    help="Run records of a board again from their own configuration, compare, and file each outcome as it is known. "
+    "What is filed already is left. Exit code 1 if one lies outside the tolerance or could not be run.",
+    epilog="Example: noisybench leaderboard verify digits-quick --sample 2",
+)
+def verify(
+    board: BoardName,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids. [default: --sample, else all]")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="So many, drawn by their run ids: the same every time.")
+    ] = None,
+    data_path: DataPath = None,
+    noise_file: NoiseFiles = None,
+    weights: Weights = None,
+    clean_labels: CleanLabels = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the runs' folders. [default: runs/verify/BOARD]")
+    ] = None,
+    tolerance: Tolerance = 0.01,
+    again: Annotated[bool, typer.Option("--again", help="Also what is filed already, anew.")] = False,
+    root: Root = ROOT,
+) -> None:
+    from noisybench.bench.rerun import Files
+    from noisybench.bench.verify import chosen
+    from noisybench.bench.verify import verify as verify_records
+    from noisybench.leaderboard.store import open_board
+
+    if runs and sample is not None:
+        raise UserError("--sample: name runs or draw a sample, not both")
+    opened = open_board(board, root)
+    records, problems = opened.read()
+    _left_out(problems)
+    picked = chosen(records, runs or [], sample)
+    if not picked:
+        raise UserError(f"{opened.runs}: no records to verify")
+    folder = output if output is not None else Path("runs") / "verify" / opened.card.name
+    files = Files(data_path, noise_file or [], weights, clean_labels)
+    done = verify_records(opened, picked, files, folder, say, tolerance=tolerance, again=again)
+    say(
+        f"{len(picked)} of {len(records)} runs: {done.bit_equal} bit-equal, {done.within} within {100 * tolerance:g} "
+        f"points, {done.outside} outside, {done.not_run} not run; `noisybench leaderboard build {board}` shows it"
+    )
+    raise typer.Exit(1 if done.outside or done.not_run else 0)
 
 
 @app.command(help="Publish a board's table and plots to Weights & Biases.")

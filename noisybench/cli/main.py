@@ -16,6 +16,7 @@ from noisybench.cli import data as cli_data
 from noisybench.cli import features as cli_features
 from noisybench.cli import leaderboard as cli_leaderboard
 from noisybench.cli import noise as cli_noise
+from noisybench.cli import rerun as cli_rerun
 from noisybench.cli import run as cli_run
 from noisybench.cli import tune as cli_tune
 from noisybench.core.console import complain
@@ -65,6 +66,7 @@ app.add_typer(cli_noise.app, name="noise")
 app.add_typer(cli_bench.app, name="bench")
 app.command("run", help=cli_run.HELP, epilog=cli_run.EXAMPLE)(cli_run.run)
 app.command("tune", help=cli_tune.HELP, epilog=cli_tune.EXAMPLE)(cli_tune.tune)
+app.command("rerun", help=cli_rerun.HELP, epilog=cli_rerun.EXAMPLE)(cli_rerun.rerun)
 app.command("features", help=cli_features.HELP, epilog=cli_features.EXAMPLE)(cli_features.features)
 
 

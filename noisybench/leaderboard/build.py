@@ -8,7 +8,6 @@ from pathlib import Path
 from noisybench.core.errors import UserError, one_line
 from noisybench.leaderboard.html import board_html
 from noisybench.leaderboard.markdown import board_markdown
-from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.store import Board, refuse_foreign, write_page
 
 
@@ -35,8 +34,7 @@ def build(board: Board, *, force: bool = False) -> Built:
         UserError: the folder cannot be written, or holds such files. Nothing is written then.
     """
     with board.alone():
-        records, problems = board.read()
-        standings = Standings(board.card, records)
+        standings, problems = board.standings()
         texts = {"README.md": board_markdown(standings), "index.html": board_html(standings)}
         if not force:
             for name in texts:

@@ -11,6 +11,7 @@ from noisybench.core.nested import merge
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.config import RunConfig
+from noisybench.spec.variants import parse_variant, variant_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ def required(card: BenchmarkCard) -> dict[str, Any]:
     return merge(shared, card.overrides)
 
 
+def row_name(card: BenchmarkCard, config: dict[str, Any]) -> str:
+    """What a board calls the method of a run: ``mslg``, or ``mslg[kappa=0]`` where it departs from the recipe."""
+    return variant_of(config, required(card))
+
+
 def required_by_track(card: BenchmarkCard, dataset: str) -> dict[str, Any]:
     """What a board's short track says of every run on a dataset, in full: nothing on the standard track."""
     tables = registry.dataset_card(dataset).tracks
@@ -74,13 +80,14 @@ def expand(card: BenchmarkCard, *, seeds: int | None = None, methods: list[str] 
 
     Args:
         seeds: how many, counted from 0; the card's number if not given.
-        methods: whose runs; the card's methods if not given.
+        methods: whose runs, each NAME or NAME[KEY=VALUE,…]; the card's methods if not given.
     """
     runs = []
     for seed in range(card.seeds if seeds is None else seeds):
         for cell in board_cells(card):
             rate = {} if cell.noise_rate is None else {"noise_rate": cell.noise_rate}
             for method in card.methods if methods is None else methods:
-                run = {"method": method, "dataset": cell.dataset, "noise": cell.noise, **rate, "seed": seed}
-                runs.append(merge(run, required(card)))
+                name, settings = parse_variant(method)
+                run = {"method": name, "dataset": cell.dataset, "noise": cell.noise, **rate, "seed": seed}
+                runs.append(merge(merge(run, required(card)), settings))
     return runs

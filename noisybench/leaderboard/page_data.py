@@ -11,6 +11,8 @@ from noisybench.core.nested import flatten
 from noisybench.leaderboard.cells import Cell
 from noisybench.leaderboard.standings import Row, Scope, Standings
 from noisybench.leaderboard.statistics import Interval
+from noisybench.leaderboard.tables import board_facts
+from noisybench.leaderboard.verifications import summary
 from noisybench.spec import registry
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, with_later_fields
 from noisybench.spec.metrics import (
@@ -34,6 +36,7 @@ POINTS_OF_ALL = 200_000  # a page of very many runs thins its curves, so that it
 def page_data(standings: Standings) -> dict[str, Any]:
     """Everything the page shows, as JSON values."""
     card = standings.card
+    verified = summary(standings.verifications, len(standings.records))
     scopes = [standings.covered, *([cell] for cell in standings.covered)]
     return {
         "board": {
@@ -45,6 +48,7 @@ def page_data(standings: Standings) -> dict[str, Any]:
             "track": card.track,
             "headline": card.headline,
             "baseline": card.baseline,
+            "notes": [*board_facts(card), *filter(None, [verified])],
         },
         "rules": [{"id": name, "label": rule.label, "note": rule.note} for name, rule in RULES.items()],
         "metrics": [_metric(metric) for metric in METRICS.values() if _shown(metric, standings)],
@@ -125,7 +129,7 @@ def _row(standings: Standings, row: Row) -> dict[str, Any]:
 
 def _title(method: str) -> str:
     try:
-        return registry.method_card(method).title
+        return registry.method_card(method.partition("[")[0]).title
     except UserError:  # a record of a method that is not installed here
         return method
 
@@ -179,7 +183,9 @@ def _runs(standings: Standings) -> dict[str, Any]:
             for record in records:
                 grid = _grid(record.config["epochs"], points)
                 grids.setdefault(str(record.config["epochs"]), grid)
-                runs.append(_run(record, number, places[cell], base, grid, hashes))
+                run = _run(record, number, places[cell], base, grid, hashes)
+                verification = standings.verifications.get(record.run_id)
+                runs.append(run if verification is None else run | {"verified": verification.line})
     return {"runs": runs, "hashes": list(hashes), "bases": bases, "grids": grids, "unit": CURVE_UNIT}
 
 

@@ -21,7 +21,7 @@ from noisybench.leaderboard.stored_config import config_fault
 from noisybench.leaderboard.tables import MISSING, detected_by, percent, with_interval
 from noisybench.leaderboard.validate import noise_fault
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, with_later_fields
-from noisybench.spec.metrics import DETECTION, LAST, in_figures, titles
+from noisybench.spec.metrics import DETECTION, LAST, in_figures, last_validation, titles
 from noisybench.spec.record import RunRecord
 
 FINGERPRINTS = {
@@ -98,7 +98,10 @@ def metric_rows(records: list[RunRecord]) -> list[list[str]]:
     """Every metric that any run has."""
     known = titles()
     others = set().union(*(record.metrics for record in records)) - known.keys()
+    validation = [last_validation(record.curves) for record in records]
     rows = []
+    for title in dict.fromkeys(title for found in validation for title in found):
+        rows.append([title, *(percent(found.get(title)) for found in validation)])
     for name, title in (known | {name: name for name in sorted(others)}).items():
         if any(name in record.metrics for record in records):
             values = (record.metrics.get(name) for record in records)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from noisybench.leaderboard import statistics
-from noisybench.leaderboard.cells import Cell, board_cells, cell_of
+from noisybench.leaderboard.cells import Cell, board_cells, cell_of, row_name
 from noisybench.leaderboard.published import PaperClaim, claims_of
 from noisybench.leaderboard.statistics import Differences, Interval
 from noisybench.leaderboard.validate import information_class
+from noisybench.leaderboard.verifications import Verification
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.metrics import with_later_rules
 from noisybench.spec.record import InformationUsed, RunRecord
@@ -19,9 +21,9 @@ from noisybench.spec.record import InformationUsed, RunRecord
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the runs of a method that knew equally much."""
+    """One line of a table: the runs of a method, in one setting of it, that knew equally much."""
 
-    method: str
+    method: str  # with its differences to the recipe, if any: mslg[kappa=0]
     used: InformationUsed
     runs: dict[Cell, list[RunRecord]]  # by cell, each by seed
 
@@ -83,8 +85,14 @@ class Scope:
 class Standings:
     """Everything a board shows, as a function of its card and records."""
 
-    def __init__(self, card: BenchmarkCard, records: list[RunRecord]):
+    def __init__(
+        self,
+        card: BenchmarkCard,
+        records: list[RunRecord],
+        verifications: Mapping[str, Verification] | None = None,
+    ):
         self.card = card
+        self.verifications = dict(verifications or {})  # by run id
         self.records = sorted(records, key=lambda record: record.run_id)
         self.cells = board_cells(card)
         self.rows = _rows(card, self.records)
@@ -239,8 +247,8 @@ def _rows(card: BenchmarkCard, records: list[RunRecord]) -> list[Row]:
     """Rows in the order of information used, then of the method's name."""
     found: dict[tuple, Row] = {}
     for record in records:
-        entry = (information_class(record.information_used), record.config["method"])
-        row = found.setdefault(entry, Row(record.config["method"], record.information_used, {}))
+        entry = (information_class(record.information_used), row_name(card, record.config))
+        row = found.setdefault(entry, Row(entry[1], record.information_used, {}))
         row.runs.setdefault(cell_of(card, record.config), []).append(record)
     rows = [found[entry] for entry in sorted(found)]
     for row in rows:

@@ -15,7 +15,9 @@ from noisybench.core.errors import FolderInUse, UserError, one_line
 from noisybench.core.files import json_text, read_regular, refuse_special, replace_file
 from noisybench.core.names import file_name_fault, shown_name
 from noisybench.leaderboard.filing import as_filed
+from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.validate import Filed, misfit, place_fault, read_record
+from noisybench.leaderboard.verifications import load_all
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.record import RunRecord, read_text
@@ -53,6 +55,12 @@ class Board:
         """The records that are right, by run id, and one line for everything that is wrong with the others."""
         records, problems, _ = self._read()
         return records, problems
+
+    def standings(self) -> tuple[Standings, list[str]]:
+        """What the board shows now, and one line for everything that is left out of it."""
+        records, problems = self.read()
+        verifications, wrong = load_all(self.folder, records)
+        return Standings(self.card, records, verifications), [*problems, *wrong]
 
     def _read(self) -> tuple[list[RunRecord], list[str], Filed]:
         records: list[RunRecord] = []
@@ -198,6 +206,21 @@ def open_board(name: str, root: Path) -> Board:
     if fault is not None:
         raise UserError(f"board {shown_name(folder)}: its name {fault}")
     return Board(card, root / folder)
+
+
+def listed(root: Path) -> list[str]:
+    """One line for each board that has a card: its name, the records in its folder, and its title."""
+    lines = []
+    names = registry.card_names("benchmarks")
+    for name in names:
+        try:
+            title = registry.benchmark_card(name).title
+        except UserError as error:
+            title = f"its card is broken: {error}"
+        folder = root / name / "runs"
+        count = sum(file.endswith(".json") for file in names_in(folder)) if os.path.isdir(folder) else 0
+        lines.append(f"{name:<{max(map(len, names))}}  {count:5} run{' ' if count == 1 else 's'}  {title}")
+    return lines
 
 
 def boards_in(folder: Path) -> tuple[list[Board], list[str]]:

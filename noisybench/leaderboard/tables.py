@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from noisybench.core.nested import merge
 from noisybench.leaderboard import statistics
+from noisybench.leaderboard.cells import required
 from noisybench.leaderboard.standings import Row, Scope, Standings
 from noisybench.leaderboard.statistics import Interval
+from noisybench.leaderboard.verifications import summary
+from noisybench.spec.cards import BenchmarkCard
+from noisybench.spec.frozen import TABLE
 from noisybench.spec.metrics import BY_ESTIMATE, BY_NETWORK, DETECTION, RULES, detected_by_network
 from noisybench.spec.record import RunRecord
 
@@ -127,12 +132,30 @@ DETECTION_NOTE = (
 )
 
 
+def board_facts(card: BenchmarkCard) -> list[str]:
+    """What a card says of its runs beyond protocol, ruleset and track: frozen features, and which images."""
+    facts = []
+    settings = merge(TABLE, required(card))
+    if settings.get("frozen"):
+        side = settings.get("features", {}).get("input_size")
+        size = "" if side is None else f" at {side}×{side} pixels"
+        facts.append(
+            f"Frozen runs: every method trains a head ({settings.get('head', 'linear')}) on fixed features of "
+            f"{settings['model']}{', pretrained,' if settings['pretrained'] else ''}{size}."
+        )
+    prints = "; ".join(f"{name} {value[:16]}…" for name, value in card.dataset_fingerprints.items())
+    if card.images or prints:
+        facts.append(" ".join(filter(None, [card.images, f"Dataset fingerprint: {prints}." if prints else ""])))
+    return facts
+
+
 def notes(standings: Standings, rule: str) -> list[str]:
     """What a reader must know to read the tables."""
     card = standings.card
     lines = [
         f"Test accuracy in per cent, selection rule: {RULES[rule].label}. Protocol {card.protocol}, ruleset "
         f"{card.ruleset}, track {card.track}.",
+        *board_facts(card),
         "Cells: mean ± standard deviation (runs). Brackets: 95 % intervals; of means by stratified bootstrap, of "
         f"paired differences (same seed, noise and split as {card.baseline}) by Student's t.",
         "Rank: one plus the number of methods with equal information whose paired difference lies above 0 with its "
@@ -142,6 +165,9 @@ def notes(standings: Standings, rule: str) -> list[str]:
     if standings.empty:
         covered += "; without runs: " + ", ".join(cell.label for cell in standings.empty)
     lines.append(covered + ".")
+    verified = summary(standings.verifications, len(standings.records))
+    if verified is not None:
+        lines.append(verified)
     if detection_table(standings) is not None:
         lines.append(DETECTION_NOTE)
     return lines

@@ -11,7 +11,7 @@ from noisybench.core.errors import UserError
 from noisybench.core.files import canonical_json
 from noisybench.core.names import name_fault, shown_name
 from noisybench.core.nested import _overridden, merge
-from noisybench.leaderboard.cells import board_cells, cell_of, required, required_by_track
+from noisybench.leaderboard.cells import board_cells, cell_of, required, required_by_track, row_name
 from noisybench.leaderboard.filing import as_filed, named_place, texts
 from noisybench.leaderboard.stored_config import config_fault
 from noisybench.spec import registry
@@ -26,7 +26,8 @@ NAMED = ("config.method", "config.dataset", "config.noise", "config.model", "noi
 LARGEST_COST = 1e18  # of seconds, bytes and passes: far more than there is, and a number that can be rounded
 NOISE_RATES = ("requested_rate", "achieved_rate", "achieved_rate_train_set")
 # What a run must not have changed unless the board's card says so: all of the data, as it is, with its own noise.
-WHOLE_DATA = {"limit_train": None, "image_size": None, "noise_seed": None}
+# And all of the network is trained.
+WHOLE_DATA = {"limit_train": None, "image_size": None, "noise_seed": None, "frozen": False}
 # Python's sum() rounds differently from 3.12 on; a digit that anybody changed is found by the hash before.
 TOLERANCE = 1e-12
 
@@ -266,6 +267,12 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
     wanted: dict[str, Any] = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
     if not record.information_used.pretrained_weights and "preprocess" not in wanted:
         wanted["preprocess"] = PreprocessConfig().model_dump()  # pretrained weights ask for their own
+    images = card.dataset_fingerprints.get(cell.dataset)
+    if images not in (None, record.fingerprints.dataset):
+        return (
+            f"its images are not the board's: fingerprint {record.fingerprints.dataset[:16]}…, the board wants "
+            f"{images[:16]}…"
+        )
     of_track = merge(required_by_track(card, cell.dataset), required(card))
     return _overridden(wanted, config, "") or _overridden(of_track, config, "")
 
@@ -313,11 +320,11 @@ class Filed:
         if reason is not None:
             return reason
         cell = cell_of(self._card, record.config)
-        entry = (record.config["method"], information_class(record.information_used), cell)
+        entry = (row_name(self._card, record.config), information_class(record.information_used), cell)
         position = (*entry, record.config["seed"])
         if position in self._taken:
             return (
-                f"{record.config['method']}, {cell.label}, seed {record.config['seed']} is taken by run "
+                f"{entry[0]}, {cell.label}, seed {record.config['seed']} is taken by run "
                 f"{self._taken[position]}; a board holds one run per method, cell and seed"
             )
         config = with_later_fields(record.config)

@@ -5,6 +5,7 @@ Cards are data: settings, sources and claims. A wrong or unknown key is refused 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -205,7 +206,10 @@ class BenchmarkCard(Card):
     datasets: list[str] = Field(min_length=1)
     noises: list[str] = Field(min_length=1)
     noise_rates: list[float] = Field(default=[], description="empty: the noise has no rate to choose")
-    methods: list[str] = Field(min_length=1, description="what a suite runs; a board takes records of any method")
+    methods: list[str] = Field(
+        min_length=1,
+        description="what a suite runs, each NAME or NAME[KEY=VALUE,…]; a board takes records of any method",
+    )
     seeds: int = Field(default=3, ge=1, le=1000, description="how many a suite runs, counted from 0; a board takes any")
     protocol: Literal["sealed", "authors"] = "sealed"
     ruleset: Literal["paper", "blind"] = "paper"
@@ -215,6 +219,10 @@ class BenchmarkCard(Card):
     headline: str = Field(default=LAST.metric, description="the selection rule shown first; never the oracle")
     baseline: str = Field(default="ce", description="the method that paired differences are taken to")
     overrides: dict[str, Any] = Field(default={}, description="further configuration that every run must have")
+    images: str = Field(default="", description="which copy of the images, in a sentence that the board shows")
+    dataset_fingerprints: dict[str, str] = Field(
+        default={}, description="the dataset fingerprint that a record must have, by the dataset's name"
+    )
     claims: list[BoardClaim] = Field(default=[], description="published numbers besides those on the methods' cards")
 
     @field_validator("name")
@@ -224,6 +232,21 @@ class BenchmarkCard(Card):
         if fault is not None:
             raise ValueError(f"a board's folder cannot be named {shown_name(name)}, which {fault}")
         return name
+
+    @field_validator("dataset_fingerprints")
+    @classmethod
+    def _are_hashes(cls, prints: dict[str, str]) -> dict[str, str]:
+        for dataset, value in prints.items():
+            if re.fullmatch("[0-9a-f]{64}", value) is None:
+                raise ValueError(f"dataset_fingerprints.{dataset} is {value[:20]!r}, no sha256 in hexadecimal")
+        return prints
+
+    @model_validator(mode="after")
+    def _names_its_own_datasets(self):
+        for dataset in self.dataset_fingerprints:
+            if dataset not in self.datasets:
+                raise unknown_name(f"dataset of board {self.name!r} in dataset_fingerprints", dataset, self.datasets)
+        return self
 
     @field_validator("headline")
     @classmethod

@@ -71,6 +71,24 @@ def resolve(config: RunConfig) -> ResolvedConfig:
     return resolved
 
 
+def recipe_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run's method as the cards have them, as plain JSON values.
+
+    Args:
+        given: method, dataset, and what else decides which recipe is meant.
+
+    Raises:
+        UserError: no such method or dataset, or they do not go together.
+    """
+    try:
+        config = RunConfig(**given)
+    except ValidationError as error:
+        raise as_user_error(error, RunConfig) from error
+    what_is_set = _what_is_set(config)
+    of_cards = merge(_of_cards(config, registry.dataset_card(config.dataset), what_is_set), what_is_set)
+    return _all_settings(config.method, of_cards.get("settings", {}))
+
+
 def resolve_dict(given: Mapping[str, Any]) -> ResolvedConfig:
     """The same from untyped input: a stored configuration, or what a file and a command line say.
 

@@ -374,6 +374,12 @@ def with_later_rules(metrics: Mapping[str, float | None], curves: Mapping[str, A
     return {**metrics, **{name: found[name] for name in missing}}
 
 
+def last_validation(curves: Mapping[str, Any]) -> dict[str, float]:
+    """Validation accuracies in the last epoch, by title: beside test accuracy, so that nobody tunes on that."""
+    known = ((metric, curves.get(metric.name)) for metric in (ON_NOISY_VAL, ON_CLEAN_VAL))
+    return {f"{metric.title}, last epoch": values[-1] for metric, values in known if values}
+
+
 def titles() -> dict[str, str]:
     """The title of everything a record may have among its metrics, in the order of tables."""
     rules = {name: rule.title for name, rule in RULES.items()}

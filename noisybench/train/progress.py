@@ -15,7 +15,7 @@ from rich.table import Table
 
 from noisybench.core.console import literal, printable, say
 from noisybench.spec.identity import with_later_fields
-from noisybench.spec.metrics import EPOCH, METRICS, in_figures, titles
+from noisybench.spec.metrics import EPOCH, METRICS, in_figures, last_validation, titles
 from noisybench.spec.track import STANDARD
 from noisybench.spec.values import PreprocessConfig
 
@@ -181,6 +181,8 @@ def summary_table(record: RunRecord) -> Table:
     table = Table(title=escape(printable(title)))
     table.add_column("metric")
     table.add_column("%", justify="right")
+    for title, value in last_validation(record.curves).items():
+        table.add_row(title, f"{100 * value:.2f}")
     for name, title in titles().items():
         if name in record.metrics:
             value = record.metrics[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 
 import pytest
@@ -241,3 +243,42 @@ def test_themes_differ_and_nothing_overflows_a_phone(page):
 def test_console_stays_empty(page):
     """Runs after the others: whatever they did, no error, no warning, no blocked request."""
     assert page.get_log("browser") == []
+
+
+def test_rows_and_runs_have_addresses_and_runs_their_command(page):
+    page.execute_script("location.hash = '#row-mslg'")
+    wait_until(page, "return !!document.querySelector('#row-mslg + tr.runs-of')")
+    links = page.execute_script(
+        "return [...document.querySelectorAll('#table .permalink')].map(b => b.dataset.address)"
+    )
+    assert len(set(links)) == len(links) == len(methods(page)) and "row-mslg" in links
+    run = page.execute_script("return document.querySelector('#runs .permalink').textContent")
+    page.execute_script("location.hash = '#run-' + arguments[0]", run)
+    wait_until(page, "return document.getElementById('detail').open")
+    command = page.execute_script("return document.querySelector('#detail .command').textContent")
+    assert command == f"noisybench rerun leaderboards/digits-quick/runs/{run}.json"
+    click(page, "#close-detail")
+    page.execute_script("history.replaceState(null, '', location.pathname)")
+
+
+def test_runs_are_downloaded_as_csv(page):
+    page.execute_script(
+        "window.saved = null; const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; }); return make(blob); };"
+    )
+    click(page, "#csv")
+    wait_until(page, "return window.saved !== null")
+    lines = list(csv.DictReader(io.StringIO(page.execute_script("return window.saved"))))
+    assert len(lines) == page.execute_script(
+        "return JSON.parse(document.getElementById('data').textContent).runs.length"
+    )
+    assert {line["method"] for line in lines} >= {"ce", "mslg", SCRIPT_NAME, "'" + FORMULA_NAME}
+    half = [line for line in lines if line["method"] == SCRIPT_NAME]
+    assert [line["test_accuracy_last"] for line in half] == ["0.5", "0.5"]
+    assert "leaderboard add RUN" in page.execute_script("return document.getElementById('submit-command').textContent")
+
+
+def wait_until(page, script: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, 60).until(lambda driver: driver.execute_script(script))

@@ -84,3 +84,9 @@ function visibleRows() {
       return named && (!state.group || row.group === state.group);
     });
 }
+
+// A row's address: its method, numbered where several rows have one.
+const anchors = data.rows.map((row, number) => {
+  const before = data.rows.slice(0, number).filter((other) => other.method === row.method).length;
+  return `row-${encodeURIComponent(row.method)}${before ? `-${before + 1}` : ""}`;
+});

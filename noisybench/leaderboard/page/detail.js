@@ -29,8 +29,11 @@ function openRun(run) {
       element("div", {}, element("h3", {}, "Cost"), element("dl", {}, cost))),
     element("h3", {}, "Curves"),
     runCurves(run, Math.min(860, window.innerWidth - 72)),
+    element("h3", {}, "Reproduce this run"),
+    element("pre", { class: "command", tabindex: 0 }, reproduce(run)),
+    element("p", { class: "fine" }, "It prints the command of the run, runs it in a new folder and compares. Records hold no paths: name files by --data-path, --noise-file, --weights."),
     element("h3", {}, "Fingerprints (sha256)"),
-    element("dl", {}, pair("run id", run.id, true), prints, run.commit ? pair("git commit", run.commit, true) : []),
+    element("dl", {}, pair("run id", run.id, true), prints, pair("run again", run.verified ?? "not yet"), run.commit ? pair("git commit", run.commit, true) : []),
     element("h3", {}, "Configuration"),
     element("dl", {}, config.map(([name, value]) => pair(name, written(value), true)))));
   if (!dialog.open) dialog.showModal();

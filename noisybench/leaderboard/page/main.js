@@ -42,6 +42,7 @@ function describeBoard() {
     [data.board.protocol, "protocol"], [data.board.ruleset, "ruleset"],
     [data.board.track, "track"],
   ];
+  byId("board-notes").replaceChildren(...data.board.notes.map((line) => element("p", { class: "fine" }, line)));
   byId("facts").append(...facts.map(([value, name]) => element("li", {}, element("b", {}, String(value)), ` ${name}`)));
 }
 
@@ -102,3 +103,19 @@ if (data.runs.length) {
   byId("status").textContent = "No runs are filed on this board yet.";
 }
 setUpTheme();
+
+// A link to a row opens it; a link to a run shows it.
+function follow() {
+  const name = location.hash.slice(1);
+  const number = anchors.indexOf(name);
+  const run = data.runs.find((one) => `run-${one.id}` === name);
+  if (run) openRun(run);
+  if (number < 0) return;
+  state.open.add(number);
+  drawTable();
+  byId(name)?.scrollIntoView({ block: "center" });
+}
+window.addEventListener("hashchange", follow);
+if (data.runs.length) follow();
+byId("csv").addEventListener("click", downloadCsv);
+byId("submit-command").textContent = `noisybench bench run ${data.board.name} --methods METHOD\nnoisybench leaderboard add RUN… --board ${data.board.name}`;

@@ -128,7 +128,7 @@ function drawTable() {
 }
 
 function line(number, columns, now) {
-  return element("tr", { class: "line" }, columns.map((column) => {
+  return element("tr", { class: "line", id: anchors[number] }, columns.map((column) => {
     if (column.id === "method") return element("td", { class: "left name" }, who(number));
     const score = scoreFor(column, number, now);
     if (column.ofRow) return element("td", {}, column.show(score, number));
@@ -138,6 +138,10 @@ function line(number, columns, now) {
   }));
 }
 
+// Puts an address of this page into the browser's bar, to be copied from there.
+const permalink = (name, text, label) => element("button",
+  { type: "button", class: "permalink code", "aria-label": label, "data-address": name, onclick: () => { location.hash = name; } }, text);
+
 function who(number) {
   const row = data.rows[number];
   const tick = element("input", { type: "checkbox", "aria-label": `Draw ${row.method}`, onchange: () => { draw(number, tick.checked); refreshPlots(); } });
@@ -146,7 +150,8 @@ function who(number) {
   const press = () => { if (open) state.open.delete(number); else state.open.add(number); drawTable(); };
   const title = row.title === row.method ? null : element("span", { class: "sub" }, row.title);
   return element("div", { class: "who" }, tick, element("div", {},
-    element("button", { type: "button", class: "link", "aria-expanded": String(open), onclick: press }, row.method), title));
+    element("button", { type: "button", class: "link", "aria-expanded": String(open), onclick: press }, row.method),
+    permalink(anchors[number], "#", `Address of ${row.method}`), title));
 }
 
 // Ticking takes the first free colour; there are as many as MARKS.
@@ -172,6 +177,35 @@ function runsLine(number, width) {
   return element("tr", { class: "runs-of" }, element("td", { colspan: width }, element("div", { class: "chips" }, chips)));
 }
 
+// The command that makes a run again and compares it; files are named beside it, as records hold no paths.
+const reproduce = (run) => `noisybench rerun leaderboards/${data.board.name}/runs/${run.id}.json`;
+
+// What a spreadsheet would take for a formula is text.
+const csvCell = (value) => {
+  const text = typeof value === "string" && /^[=+@-]/.test(value) ? `'${value}` : String(value ?? "");
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+// The runs that the choices leave, every rule and metric, as fractions.
+function runsAsCsv() {
+  const measures = [...data.rules.map((rule) => rule.id), ...data.metrics.filter((metric) => metric.final).map((metric) => metric.id)];
+  const head = ["board", "information", "method", "dataset", "noise", "noise_rate", "seed", "run", ...measures];
+  const rows = new Set(visibleRows());
+  const cells = new Set(chosenCells().map((cell) => cell.number));
+  const lines = data.runs.filter((run) => rows.has(run.row) && cells.has(run.cell)).map((run) => {
+    const [row, cell] = [data.rows[run.row], data.cells[run.cell]];
+    return [data.board.name, row.group, row.method, cell.dataset, cell.noise, cell.rate, run.seed, run.id, ...measures.map((id) => run.metrics[id])];
+  });
+  return [head, ...lines].map((line) => line.map(csvCell).join(",")).join("\n") + "\n";
+}
+
+function downloadCsv() {
+  const address = URL.createObjectURL(new Blob([runsAsCsv()], { type: "text/csv" }));
+  const link = element("a", { href: address, download: `${data.board.name}.csv` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
 const RUN_COLUMNS = [
   { id: "method", label: "Method", left: true, value: (run) => nameOf(run.row).toLowerCase() },
   { id: "cell", label: "Cell", left: true, value: (run) => run.cell, show: (run) => data.cells[run.cell].label },
@@ -181,7 +215,7 @@ const RUN_COLUMNS = [
     id: metric.id, label: metric.column, value: (run) => run.metrics[metric.id] ?? null, show: (run) => inFigures(metric, run.metrics[metric.id]),
   })),
   { id: "time", label: "Training\ntime", up: true, value: (run) => run.seconds, show: (run) => seconds(run.seconds) },
-  { id: "id", label: "Run", up: true, value: (run) => run.id, show: (run) => element("span", { class: "code" }, run.id) },
+  { id: "id", label: "Run", up: true, value: (run) => run.id, show: (run) => permalink(`run-${run.id}`, run.id, `Address of run ${run.id}`) },
 ];
 
 function drawRuns() {
