@@ -24,6 +24,27 @@ class Verified:
     not_run: int
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Where records are run again.
+
+    Attributes:
+        output: the folder of the runs' folders.
+        again: also those whose outcome is filed already, anew.
+    """
+
+    output: Path
+    again: bool = False
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run goes: on with what was begun there, or with ``again`` into a folder that is not there yet."""
+        folder, number = self.output / run_id, 1
+        while self.again and folder.exists():
+            number += 1
+            folder = self.output / f"{run_id}-{number}"
+        return folder
+
+
 def chosen(records: list[RunRecord], run_ids: list[str], sample: int | None) -> list[RunRecord]:
     """The records that are asked for: those named, or so many drawn by the hash of their run ids, or all.
 
@@ -46,18 +67,16 @@ def verify(
     board: Board,
     records: list[RunRecord],
     files: Files,
-    output: Path,
+    runs: Runs,
     say: Callable[[str], None],
     *,
     tolerance: float = TOLERANCE,
-    again: bool = False,
 ) -> Verified:
     """Run records again and file what comes of each. What is filed already is left as it is.
 
     Args:
-        output: the folder of the runs' folders.
+        runs: where they run, and which of them.
         say: told a line for each run.
-        again: also those that are filed already, anew.
     """
     known, problems = load_all(board.folder, records)
     for problem in problems:
@@ -65,10 +84,10 @@ def verify(
     outcomes: list[str] = []
     for number, record in enumerate(records, start=1):
         title = f"{number}/{len(records)} {record.config['method']} seed {record.config['seed']} ({record.run_id})"
-        found = None if again else known.get(record.run_id)
+        found = None if runs.again else known.get(record.run_id)
         if found is None:
             try:
-                found = compared(record, run_again(record, files, _folder(output, record.run_id, again)), tolerance)
+                found = compared(record, run_again(record, files, runs.folder(record.run_id)), tolerance)
             except UserError as error:
                 say(f"{title}: not run: {error}")
                 outcomes.append("not run")
@@ -79,12 +98,3 @@ def verify(
             say(f"{title}: known: {found.line}")
         outcomes.append(found.outcome)
     return Verified(*(outcomes.count(name) for name in ("bit-equal", "within", "outside", "not run")))
-
-
-def _folder(output: Path, run_id: str, again: bool) -> Path:
-    """Where a run goes: on with what was begun there, or with ``again`` into a folder that is not there yet."""
-    folder, number = output / run_id, 1
-    while again and folder.exists():
-        number += 1
-        folder = output / f"{run_id}-{number}"
-    return folder
