@@ -42,22 +42,28 @@ def chosen(records: list[RunRecord], run_ids: list[str], sample: int | None) -> 
     return drawn[:sample]
 
 
-def verify(
-    board: Board,
-    records: list[RunRecord],
-    files: Files,
-    output: Path,
-    say: Callable[[str], None],
-    *,
-    tolerance: float = TOLERANCE,
-    again: bool = False,
-) -> Verified:
+@dataclass(frozen=True)
+class Way:
+    """How records are run again.
+
+    Attributes:
+        files: where what they read lies on this machine.
+        output: the folder of the runs' folders.
+        tolerance: of test accuracy, as a fraction, where bits differ.
+        again: also what is filed already, anew.
+    """
+
+    files: Files
+    output: Path
+    tolerance: float = TOLERANCE
+    again: bool = False
+
+
+def verify(board: Board, records: list[RunRecord], way: Way, say: Callable[[str], None]) -> Verified:
     """Run records again and file what comes of each. What is filed already is left as it is.
 
     Args:
-        output: the folder of the runs' folders.
         say: told a line for each run.
-        again: also those that are filed already, anew.
     """
     known, problems = load_all(board.folder, records)
     for problem in problems:
@@ -65,10 +71,10 @@ def verify(
     outcomes: list[str] = []
     for number, record in enumerate(records, start=1):
         title = f"{number}/{len(records)} {record.config['method']} seed {record.config['seed']} ({record.run_id})"
-        found = None if again else known.get(record.run_id)
+        found = None if way.again else known.get(record.run_id)
         if found is None:
             try:
-                found = compared(record, run_again(record, files, _folder(output, record.run_id, again)), tolerance)
+                found = compared(record, run_again(record, way.files, _folder(way, record.run_id)), way.tolerance)
             except UserError as error:
                 say(f"{title}: not run: {error}")
                 outcomes.append("not run")
@@ -81,10 +87,10 @@ def verify(
     return Verified(*(outcomes.count(name) for name in ("bit-equal", "within", "outside", "not run")))
 
 
-def _folder(output: Path, run_id: str, again: bool) -> Path:
+def _folder(way: Way, run_id: str) -> Path:
     """Where a run goes: on with what was begun there, or with ``again`` into a folder that is not there yet."""
-    folder, number = output / run_id, 1
-    while again and folder.exists():
+    folder, number = way.output / run_id, 1
+    while way.again and folder.exists():
         number += 1
-        folder = output / f"{run_id}-{number}"
+        folder = way.output / f"{run_id}-{number}"
     return folder

@@ -163,8 +163,8 @@ def summary_table(record: RunRecord) -> Table:
     table = Table(title=escape(printable(title)))
     table.add_column("metric")
     table.add_column("%", justify="right")
-    for title, value in last_validation(record.curves).items():
-        table.add_row(title, f"{100 * value:.2f}")
+    for title, last in last_validation(record.curves).items():
+        table.add_row(title, f"{100 * last:.2f}")
     for name, title in titles().items():
         if name in record.metrics:
             value = record.metrics[name]
