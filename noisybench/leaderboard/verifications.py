@@ -142,7 +142,7 @@ def _read(file: Path, record: RunRecord) -> Verification:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))[:100]
-        raise UserError(f"{file}: no verification ({place}: {one_line(first['msg'])})") from error
+        raise UserError(f"{file}: no verification ({place}: {' '.join(first['msg'].split())})") from error
     if verification.run_id != record.run_id or verification.record != content_hash(record.content()):
         raise UserError(f"{file}: of another record than runs/{record.run_id}.json; verify that run again")
     texts = [verification.machine, verification.first_machine, *verification.differs, *verification.versions.values()]

@@ -75,7 +75,7 @@ def variant_of(config: dict[str, Any], required: dict[str, Any]) -> str:
     if not settings:
         return method
     # Phases of a recipe keep their share of the run's length, where that is not the recipe's own.
-    given = {
+    given: dict[str, Any] = {
         **required,
         **{name: stored[name] for name in ("method", "dataset", "epochs", "batch_size") if name in stored},
     }
