@@ -71,13 +71,15 @@ def half_written(process: subprocess.Popen, output: Path) -> bool:
     return any(output.glob(f"*/checkpoints/.step-*.{process.pid}.tmp"))
 
 
-def results(output: Path) -> dict[str, tuple[str, str, str]]:
-    """By run id: method, the hash of the final weights, and the hash of the metrics of all epochs."""
+def results(output: Path) -> dict[str, tuple[str, str, str, str]]:
+    """By run id: method, the hashes of the final weights and of the other final state, and that of the metrics of all
+    epochs."""
     found = {}
     for file in sorted(output.glob("*/result.json")):
         record = json.loads(file.read_text())
         metrics = hashlib.sha256((file.parent / "metrics.jsonl").read_bytes()).hexdigest()
-        found[record["run_id"]] = record["config"]["method"], record["fingerprints"]["weights"], metrics
+        prints = record["fingerprints"]
+        found[record["run_id"]] = record["config"]["method"], prints["weights"], prints["state"], metrics
     return found
 
 

@@ -11,6 +11,7 @@ from benchmarks.perf.hardware import hardware
 from benchmarks.perf.problem import Problem, Size
 from benchmarks.perf.records import Circumstances, Record, make_records
 from benchmarks.perf.timing import interleaved
+from noisybench.data.loader import Pass
 from noisybench.methods.optimizers import build_optimizer
 from noisybench.train.progress_made import BegunEpoch
 
@@ -37,7 +38,7 @@ class EpochPair:
     def framework_epoch(self) -> dict[str, float]:
         """The next epoch as the training loop runs it, with its meter; the epoch's means."""
         session, epoch = self.problem.session, self._done[FRAMEWORK]
-        first = epoch * -(-len(session.streams.train) // session.config.batch_size)
+        first = epoch * session.loader.num_batches(Pass())
         meter = session.new_meter()
         for step in session.steps(epoch, BegunEpoch(first, session.begin_epoch(epoch))):
             meter.add(step.batch, step.output)

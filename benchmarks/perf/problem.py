@@ -174,7 +174,7 @@ class Problem:
         batches = []
         for number, part in enumerate(passes):
             for batch in self.loader.batches(part, epoch=epoch, number=number, first_step=len(batches)):
-                if len(batch.index) == self.config.batch_size and len(batches) < wanted:
+                if len(batch.index) == (part.batch_size or self.config.batch_size) and len(batches) < wanted:
                     batches.append(batch)
                 else:
                     break

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from noisybench.bench import leases
+from noisybench.core.batches import num_batches, smallest_batch
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.core.files import write_json
 from noisybench.core.nested import merge
@@ -214,8 +215,8 @@ def parse_shard(text: str) -> tuple[int, int]:
         UserError: it is not i/n with 1 ≤ i ≤ n.
     """
     number, _, count = text.partition("/")
-    if not (number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
-        raise UserError(f"--shard {text!r}: write i/n, for example --shard 2/8")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, count)):
+        raise UserError(f"--shard {text[:50]!r}: write i/n, for example --shard 2/8")
     if not 1 <= int(number) <= int(count):
         raise UserError(f"--shard {text!r}: shards are counted from 1 to n")
     return int(number), int(count)
@@ -235,7 +236,9 @@ def train_size(config: ResolvedConfig) -> int | None:
 def steps(config: ResolvedConfig) -> int | None:
     """Training steps, counting one pass over the train set an epoch; None if its size is unknown."""
     size = train_size(config)
-    return None if size is None else config.epochs * -(-size // config.batch_size)
+    if size is None:
+        return None
+    return config.epochs * num_batches(size, config.batch_size, smallest_batch(config.batch_parts))
 
 
 def forward_images(config: ResolvedConfig) -> float | None:

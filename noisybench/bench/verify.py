@@ -24,6 +24,27 @@ class Verified:
     not_run: int
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Where records are run again.
+
+    Attributes:
+        output: the folder of the runs' folders.
+        again: also those whose outcome is filed already, anew.
+    """
+
+    output: Path
+    again: bool = False
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run goes: on with what was begun there, or with ``again`` into a folder that is not there yet."""
+        folder, number = self.output / run_id, 1
+        while self.again and folder.exists():
+            number += 1
+            folder = self.output / f"{run_id}-{number}"
+        return folder
+
+
 def chosen(records: list[RunRecord], run_ids: list[str], sample: int | None) -> list[RunRecord]:
     """The records that are asked for: those named, or so many drawn by the hash of their run ids, or all.
 
@@ -42,27 +63,19 @@ def chosen(records: list[RunRecord], run_ids: list[str], sample: int | None) -> 
     return drawn[:sample]
 
 
-@dataclass(frozen=True)
-class Way:
-    """How records are run again.
-
-    Attributes:
-        files: where what they read lies on this machine.
-        output: the folder of the runs' folders.
-        tolerance: of test accuracy, as a fraction, where bits differ.
-        again: also what is filed already, anew.
-    """
-
-    files: Files
-    output: Path
-    tolerance: float = TOLERANCE
-    again: bool = False
-
-
-def verify(board: Board, records: list[RunRecord], way: Way, say: Callable[[str], None]) -> Verified:
+def verify(
+    board: Board,
+    records: list[RunRecord],
+    files: Files,
+    runs: Runs,
+    say: Callable[[str], None],
+    *,
+    tolerance: float = TOLERANCE,
+) -> Verified:
     """Run records again and file what comes of each. What is filed already is left as it is.
 
     Args:
+        runs: where they run, and which of them.
         say: told a line for each run.
     """
     known, problems = load_all(board.folder, records)
@@ -71,10 +84,10 @@ def verify(board: Board, records: list[RunRecord], way: Way, say: Callable[[str]
     outcomes: list[str] = []
     for number, record in enumerate(records, start=1):
         title = f"{number}/{len(records)} {record.config['method']} seed {record.config['seed']} ({record.run_id})"
-        found = None if way.again else known.get(record.run_id)
+        found = None if runs.again else known.get(record.run_id)
         if found is None:
             try:
-                found = compared(record, run_again(record, way.files, _folder(way, record.run_id)), way.tolerance)
+                found = compared(record, run_again(record, files, runs.folder(record.run_id)), tolerance)
             except UserError as error:
                 say(f"{title}: not run: {error}")
                 outcomes.append("not run")
@@ -85,12 +98,3 @@ def verify(board: Board, records: list[RunRecord], way: Way, say: Callable[[str]
             say(f"{title}: known: {found.line}")
         outcomes.append(found.outcome)
     return Verified(*(outcomes.count(name) for name in ("bit-equal", "within", "outside", "not run")))
-
-
-def _folder(way: Way, run_id: str) -> Path:
-    """Where a run goes: on with what was begun there, or with ``again`` into a folder that is not there yet."""
-    folder, number = way.output / run_id, 1
-    while way.again and folder.exists():
-        number += 1
-        folder = way.output / f"{run_id}-{number}"
-    return folder

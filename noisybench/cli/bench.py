@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 BoardName = Annotated[str, typer.Argument(metavar="BOARD", help="Name of a board's card, or a card's TOML file.")]
-Seeds = Annotated[int | None, typer.Option(min=1, help="How many, counted from 0. [default: the card's]")]
+Seeds = Annotated[int | None, typer.Option(min=1, max=1000, help="How many, counted from 0. [default: the card's]")]
 Shard = Annotated[str, typer.Option(metavar="I/N", help="Only part I of N, counted from 1.")]
 Methods = Annotated[
     str | None, typer.Option(metavar="NAME,NAME…", help="Whose runs, also as NAME[KEY=VALUE,…]. [default: the card's]")

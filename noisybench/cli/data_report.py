@@ -59,7 +59,7 @@ def verify(name: str, data_path: Path | None) -> bool:
 def _verify_table(card: DatasetCard, data_path: Path | None, report: Report) -> dict[str, int]:
     """Images of each part of a dataset whose images are no files."""
     try:
-        dataset = open_dataset(card, data_path=data_path, image_size=None)
+        dataset = open_dataset(card, data_path=data_path)
     except UserError as error:
         report.problems.append(str(error))
         return {}
@@ -77,7 +77,7 @@ def _verify_files(card: DatasetCard, data_path: Path | None, report: Report) -> 
     listing = read_listing(card, dataset_root(card, data_path), None, report)
     if listing is None:
         return {}
-    for part, lines in listing.look(Preprocess.of(card, None), fresh=True).items():
+    for part, lines in listing.look(Preprocess.of(card), fresh=True).items():
         # A missing file is counted among the problems of the listing already.
         broken = [line for line in lines if not line.endswith("(no such file)")]
         _count_broken(part, broken, len(listing.parts[part].names), report)
@@ -112,7 +112,7 @@ def info(name: str, data_path: Path | None, output: Path | None, *, force: bool 
     card = registry.dataset_card(name)
     output = output or Path(re.sub(r"[^\w.-]+", "-", name)[-SHEET_NAME:] + "-sheet.png")
     CONTACT_SHEET.refuse_foreign(output, force=force)
-    dataset = open_dataset(card, data_path=data_path, image_size=None)
+    dataset = open_dataset(card, data_path=data_path)
     table = Table(title=literal(f"{shown_file(card.name)}: images by label as shipped", "table.title"))
     table.add_column("id", justify="right")
     table.add_column("class")

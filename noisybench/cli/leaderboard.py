@@ -187,7 +187,7 @@ def verify(
     root: Root = ROOT,
 ) -> None:
     from noisybench.bench.rerun import Files
-    from noisybench.bench.verify import Way, chosen
+    from noisybench.bench.verify import Runs, chosen
     from noisybench.bench.verify import verify as verify_records
     from noisybench.leaderboard.store import open_board
 
@@ -201,7 +201,7 @@ def verify(
         raise UserError(f"{opened.runs}: no records to verify")
     folder = output if output is not None else Path("runs") / "verify" / opened.card.name
     files = Files(data_path, noise_file or [], weights, clean_labels)
-    done = verify_records(opened, picked, Way(files, folder, tolerance, again), say)
+    done = verify_records(opened, picked, files, Runs(folder, again), say, tolerance=tolerance)
     say(
         f"{len(picked)} of {len(records)} runs: {done.bit_equal} bit-equal, {done.within} within {100 * tolerance:g} "
         f"points, {done.outside} outside, {done.not_run} not run; `noisybench leaderboard build {board}` shows it"

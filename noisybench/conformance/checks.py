@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from noisybench.conformance.bits import first_difference
 from noisybench.conformance.finding import Finding
@@ -15,9 +14,10 @@ from noisybench.conformance.means import check_means
 from noisybench.conformance.reach import modules_values
 from noisybench.conformance.seal import reachable_secret
 from noisybench.conformance.setups import CLEAN, EPOCHS, FLOAT64, REFERENCE, SMALLER, VIT
+from noisybench.conformance.state import state_tensors
 from noisybench.conformance.trial import Saved, Trial, trial_config
 from noisybench.core.errors import UserError
-from noisybench.methods.base import Method, Settings, optimizers_of
+from noisybench.methods.base import Settings
 from noisybench.methods.priors import needs_fault
 from noisybench.spec import registry
 from noisybench.spec.layers import recipe_conditions, resolve_dict
@@ -194,7 +194,7 @@ def per_sample_rows(subject: Subject) -> None:
     for setup in (REFERENCE, SMALLER):
         with surroundings(8):
             trial = subject.trial(setup)
-        shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(trial.method).items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in state_tensors(trial.method).items()}
         sizes[setup.title] = len(trial.method.context.given_labels), shapes
     (rows, shapes), (fewer, smaller) = sizes.values()
     for name, shape in shapes.items():
@@ -207,25 +207,9 @@ def per_sample_rows(subject: Subject) -> None:
                 f"{name} has {shape[0]} rows for {rows} training samples: keep one row per sample, as "
                 f"context.store.add(name, values) does",
             )
-    for name, column in _tensors(subject.reference.method).items():
+    for name, column in state_tensors(subject.reference.method).items():
         if name.startswith("store.") and len(column) != rows:
             raise Finding("per-sample state", f"{name} has {len(column)} rows at the end, the train set {rows}")
-
-
-def _tensors(method: Method) -> dict[str, Tensor]:
-    """Every tensor of a method's state but the optimizers', by its dotted name."""
-    found: dict[str, Tensor] = {}
-
-    def add(place: str, value: Any) -> None:
-        if isinstance(value, Tensor):
-            found[place] = value
-        elif isinstance(value, dict):
-            for name, part in value.items():
-                add(f"{place}.{name}" if place else str(name), part)
-
-    optimizers = optimizers_of(method)
-    add("", {name: part for name, part in method.state_dict().items() if name not in optimizers})
-    return found
 
 
 def predictions(subject: Subject) -> None:

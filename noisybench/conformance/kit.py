@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from noisybench.conformance.checks import CHECKS, Subject, declarations, trains
 from noisybench.conformance.finding import Finding
+from noisybench.conformance.processes import check_processes, compare_here, refuse_too_few
 from noisybench.core.console import console, literal, printable
 from noisybench.core.errors import UserError
 from noisybench.core.nested import merge
 from noisybench.spec import registry
 from noisybench.spec.text import parse_override
+
+NOTHING_AFTER = ("declarations", "trains")  # what fails one of these cannot be trained further
 
 
 @dataclass(frozen=True)
@@ -66,36 +70,57 @@ def check_method(name: str, overrides: dict[str, Any] | None = None) -> CheckRep
     return CheckReport(name, problems, time.perf_counter() - started)
 
 
-def check_all() -> Iterator[CheckReport]:
+def check_all(overrides: dict[str, Any] | None = None) -> Iterator[CheckReport]:
     """Check every registered method, one after the other; those whose name cannot be used fail at once."""
     for one in registry.disabled("method"):
         yield CheckReport(f"{one.name} of {one.origin}", [Finding("loads", one.reason)], 0.0)
     for name in registry.method_names():
         started = time.perf_counter()
         try:
-            yield check_method(name)
+            yield check_method(name, overrides)
         except UserError as error:
             yield CheckReport(name, [Finding("loads", str(error))], time.perf_counter() - started)
 
 
-def print_check(name: str, overrides: list[str]) -> bool:
+def print_check(name: str, overrides: list[str], processes: int | None = None) -> bool:
     """Check one method and print what came out; whether it passed.
 
     Args:
         overrides: ``KEY=VALUE`` texts, as for a run.
+        processes: compare one process with so many, too.
     """
+    if processes is not None:
+        refuse_too_few(processes)
+    report = check_method(name, _given(overrides))
+    print(*map(printable, report.lines()), sep="\n", flush=True)
+    if processes is None or any(finding.check in NOTHING_AFTER for finding in report.problems):
+        return report.passed
+    finding = check_processes(name, overrides, processes)
+    said = f"1 and {processes} processes train the same" if finding is None else str(finding)
+    print(printable(f"{name}: {said}"))
+    return report.passed and finding is None
+
+
+def compare_processes(name: str, overrides: list[str], folder: Path) -> None:
+    """What each of the processes that :func:`print_check` starts does."""
+    compare_here(name, _given(overrides), folder)
+
+
+def _given(overrides: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for text in overrides:
         given = merge(given, parse_override(text))
-    report = check_method(name, given)
-    print(*map(printable, report.lines()), sep="\n")
-    return report.passed
+    return given
 
 
-def print_check_all() -> bool:
-    """Check every registered method and print what came out; whether all passed."""
+def print_check_all(overrides: list[str]) -> bool:
+    """Check every registered method and print what came out; whether all passed.
+
+    Args:
+        overrides: as of :func:`print_check`.
+    """
     reports = []
-    for report in check_all():
+    for report in check_all(_given(overrides)):
         print(*map(printable, report.lines()), sep="\n", flush=True)
         reports.append(report)
     console().print(summary(reports))

@@ -1,9 +1,10 @@
-"""Whether losses are means over a batch's rows: where each row comes twice a mean is the same, and a sum is double."""
+"""Whether losses are means over a batch's rows: where each row comes again a mean is the same, and a sum has grown."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,26 +15,29 @@ from noisybench.data.loader import Batch
 from noisybench.methods.base import StepOutput, optimizers_of
 
 # How far two batches may differ that hold the same rows: methods draw mixtures and pick whole numbers of rows.
-OFF = {"loss": 1.25, "gradient": 1.6}
+OFF = {"loss": 0.25, "gradient": 0.6}
 NOTHING = 1e-6
+# A sum over rows that come twice and four times grows once and then twice as much; what is drawn anew does neither.
+GROWTH = 1.5, 2.7
 
 
 def check_means(make: Callable[[], Trial], saved: Saved | None) -> None:
-    """Take one step on half a batch, and another on the same rows twice, from one state.
+    """Take one step on half a batch, and others on the same rows twice and four times, from one state.
 
     Raises:
-        Finding: a loss or a gradient is another.
+        Finding: a loss or a gradient grows with the rows.
     """
-    once, twice = _measured(make(), saved, repeats=1), _measured(make(), saved, repeats=2)
+    once, twice, fourfold = (_measured(make(), saved, repeats) for repeats in (1, 2, 4))
     step = 0 if saved is None else saved.step
-    for (what, kind, mean), (other, _, doubled) in zip(once, twice, strict=False):
-        if what != other or max(abs(mean), abs(doubled)) < NOTHING:
+    for (what, kind, mean), (second, _, doubled), (fourth, _, again) in zip(once, twice, fourfold, strict=False):
+        grown, more = doubled - mean, again - doubled
+        if what != second or what != fourth or abs(grown) <= max(OFF[kind] * abs(mean), NOTHING):
             continue
-        ratio = doubled / mean if mean else float("inf")
-        if not 1 / OFF[kind] < ratio < OFF[kind]:
+        if GROWTH[0] < more / grown < GROWTH[1]:
+            ratio = f"{doubled / mean:.2g} times as large" if mean else "another"
             raise Finding(
                 "means",
-                f"with every row of a batch twice, {what} is {ratio:.2g} times as large: give the mean over the "
+                f"with every row of a batch twice, {what} is {ratio}: give the mean over the "
                 f"batch's rows, not their sum",
                 step,
             )
@@ -46,9 +50,9 @@ def _measured(trial: Trial, saved: Saved | None, repeats: int) -> list[tuple[str
     method, found = trial.method, []
     take_step, own_step = method.context.step, method.training_step
 
-    def step(loss: Tensor, optimizer: torch.optim.Optimizer, share: float | None = None) -> None:
+    def step(loss: Tensor, *arguments: Any, **more: Any) -> None:
         found.append(("the loss given to context.step", "loss", float(loss.detach())))
-        take_step(loss, optimizer, share)
+        take_step(loss, *arguments, **more)
 
     def training_step(batch: Batch) -> StepOutput:
         output = own_step(_of_half(batch, repeats))

@@ -17,9 +17,9 @@ from noisybench.spec.config import RunConfig
 from noisybench.train.prepare import RunData, Streams
 
 PLUMBING = {
+    "noisybench.models.sync_batchnorm",
     "noisybench.parallel.world",
     "noisybench.methods.context",
-    "noisybench.models.sync_batchnorm",
     "noisybench.train.build",
     "noisybench.train.session",
     "noisybench.train.evaluate",

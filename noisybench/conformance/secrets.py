@@ -62,11 +62,15 @@ class Secrets:
         self._telling_rows = {frozenset(np.flatnonzero(rows).tolist()) for rows in (wrong, ~wrong) if rows.any()}
         self._image_shape = tuple(test.pixels.shape[1:])
         self._images = {
-            row: f"images of {name}"
-            for name, stream in {"noisy validation": streams.noisy_val, "clean validation": streams.clean_val}.items()
+            row: name
+            for name, stream in {
+                "images of noisy validation": streams.noisy_val,
+                "images of clean validation": streams.clean_val,
+                "test images": streams.test,
+            }.items()
             if stream is not None
             for row in _images_keys(stream)
-        } | dict.fromkeys(_images_keys(streams.test), "test images")
+        }
 
     def known_by(self, value: Any) -> str | None:
         """Which of it a value is, in words; None if it is none."""

@@ -36,5 +36,19 @@ FLOAT64 = Setup(
     num_classes=2,
     given={"model": "noisybench_mlp", "noise_rate": 0.2, "precision": "float64"},
 )
+APART = Setup(  # parts of a batch that are not equal, so that a share that is left out shows
+    "several processes",
+    given={
+        "model": "noisybench_cnn4",
+        "noise_rate": 0.2,
+        "precision": "float64",
+        "sync_batchnorm": True,
+        "batch_size": 59,
+    },
+)
 VIT = Setup("ViT", given={"model": "test_vit", "image_size": 32, "noise_rate": 0.2})
 CLEAN = Setup("clean labels", given={"model": "noisybench_cnn4", "noise": "none", "epochs": LEARNING_EPOCHS})
+
+# What is set for a check of a method as the trainer of a head. The backbone has random weights: the kit needs no good
+# features.
+AS_FROZEN = ("frozen=true", "pretrained=false", "model=noisybench_cnn4", "features.input_size=8")

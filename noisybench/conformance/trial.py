@@ -29,6 +29,7 @@ from noisybench.data.pixels import ResidentPixels
 from noisybench.data.synthetic import synthetic_images
 from noisybench.methods.base import Method
 from noisybench.methods.priors import UndeclaredError
+from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.layers import resolve_dict
@@ -70,9 +71,13 @@ class Saved:
 
 
 class Trial:
-    """A method in training. Everything it does wrong on the way raises a :class:`Finding`."""
+    """A method in training. Everything it does wrong on the way raises a :class:`Finding`.
 
-    def __init__(self, name: str, setup: Setup, overrides: dict[str, Any]):
+    Args:
+        world: the processes it is trained in; a single one, which does not tell what it is, if not given.
+    """
+
+    def __init__(self, name: str, setup: Setup, overrides: dict[str, Any], world: World | None = None):
         self.setup = setup
         self.config = trial_config(name, setup, overrides)
         card = registry.dataset_card("synthetic")
@@ -83,7 +88,7 @@ class Trial:
         self.data = with_features(self.config, prepared, CPU, Progress())
         self.dtype = getattr(torch, self.config.precision)
         with self.blamed("building it"), untouched("building it", torch_too=True):
-            self.session = Session(self.config, self.data, Place(SealedWorld(), CPU, self.dtype))
+            self.session = Session(self.config, self.data, Place(world or SealedWorld(), CPU, self.dtype))
         self._inputs = self._input_tensors()
         self.lost: list[str] = []
 
@@ -164,8 +169,10 @@ class Trial:
     @torch.no_grad()
     def predict(self, head: str, rows: slice) -> Tensor:
         """Probabilities of test images."""
+        test = self.session.streams.test
+        assert test is not None  # the kit's sessions have one
         self.method.set_mode(training=False)
-        probabilities = self.method.predict(self.session.streams.test.images(rows), head)
+        probabilities = self.method.predict(test.images(rows), head)
         self.method.set_mode(training=True)
         return probabilities
 

@@ -62,7 +62,7 @@ def open_regular(file: Path) -> Iterator[BufferedReader]:
     """
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):  # looked at before it is opened: opening may act on a device
-            raise UserError(f"{file}: {'a folder' if file.is_dir() else 'no regular file'}")
+            raise UserError(f"{file}: {'a folder' if os.path.isdir(file) else 'no regular file'}")
         stream = open(file, "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise

@@ -36,8 +36,11 @@ class OwnOutput:
         """
         try:
             refuse_special(file)
-            if force or not os.path.lexists(file) or self._is_ours(file):
+            os.lstat(file)
+            if force or self._is_ours(file):
                 return
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise UserError(f"{self.option} {file}: cannot be written ({error.strerror})") from error
         why = "exists and was not written by this command" if self.mark else "exists"

@@ -10,8 +10,12 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 def key(seed: int, purpose: str, *parts: int | str) -> int:
@@ -36,6 +40,18 @@ def uniforms(shape: tuple[int, ...], seed: int, purpose: str, *parts: int | str)
     A table with one row per sample makes a draw a function of the sample's index: look the row up.
     """
     return generator(seed, purpose, *parts).random(shape, dtype=np.float32)
+
+
+def seed_torch(value: int, device: torch.device) -> None:
+    """Put torch's global generators of the CPU and of a device at the start of the stream of this 64-bit key.
+
+    As ``torch.manual_seed``, which besides notes the call, with its whole stack, for devices that are not in use.
+    """
+    import torch
+
+    torch.default_generator.manual_seed(value)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(value)
 
 
 @contextlib.contextmanager

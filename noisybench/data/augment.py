@@ -73,7 +73,8 @@ def switched_on(config: AugmentConfig) -> dict[str, dict]:
         "vertical-flip": {} if config.vertical_flip else None,
     }
     on = {name: settings for name, settings in own.items() if settings is not None}
-    return on | {name: config.extra[name] for name in sorted(config.extra)}
+    further = sorted(config.extra, key=lambda name: (registry.load("augmentation", name).order, name))
+    return on | {name: config.extra[name] for name in further}
 
 
 def _make(name: str, settings: dict) -> Augmentation:

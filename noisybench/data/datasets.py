@@ -15,10 +15,10 @@ from noisybench.core import rng
 from noisybench.core.errors import UserError
 from noisybench.core.shares import limited_rows, stratified_draw
 from noisybench.data.cifar_archives import find_batches, read_batches
-from noisybench.data.decode import Preprocess, resized
+from noisybench.data.decode import Preprocess
 from noisybench.data.hub import check_once, load_resident, open_hub
 from noisybench.data.image_files import OpenListing, look_at_files, open_files
-from noisybench.data.pixels import PixelSource, ResidentPixels, StreamedPixels
+from noisybench.data.pixels import PixelSource, ResidentPixels, ResizedPixels, StreamedPixels, resized_source
 from noisybench.data.promises import broken_promises
 from noisybench.data.synthetic import synthetic_images
 from noisybench.spec.cards import DatasetCard
@@ -138,8 +138,9 @@ def load_dataset(
     Raises:
         UserError: the data is missing, unreadable or not what the card says; every image has been decoded by then.
     """
+    preprocess = Preprocess.of(card, image_size)
     opened = open_limited(
-        card, data_path=data_path, image_size=image_size, limit_train=limit_train, checked=checked, fits=None
+        card, data_path=data_path, preprocess=preprocess, limit_train=limit_train, checked=checked, fits=None
     )
     return loaded(opened, budget_mb)
 
@@ -148,7 +149,7 @@ def open_limited(
     card: DatasetCard,
     *,
     data_path: Path | None,
-    image_size: int | None,
+    preprocess: Preprocess | None = None,
     limit_train: int | None,
     checked: CheckedLabels | None,
     fits: Callable[[Dataset], object] | None,
@@ -156,6 +157,7 @@ def open_limited(
     """The same with images still encoded, where they come from files or tables.
 
     Args:
+        preprocess: what is done to every image; the card's own if not given.
         fits: is given the dataset with its labels before any image is decoded; raises if it is too small for what is
             to be done with it.
     """
@@ -168,7 +170,7 @@ def open_limited(
         if fits is not None:
             _check_fit(fits, part, dataset, limit_train)
 
-    return limited(open_dataset(card, data_path=data_path, image_size=image_size, checked=checked, fits=check))
+    return limited(open_dataset(card, data_path=data_path, preprocess=preprocess, checked=checked, fits=check))
 
 
 def loaded(dataset: Dataset, budget_mb: int) -> Dataset:
@@ -195,22 +197,22 @@ def open_dataset(
     card: DatasetCard,
     *,
     data_path: Path | None,
-    image_size: int | None,
+    preprocess: Preprocess | None = None,
     checked: CheckedLabels | None = None,
     fits: Callable[[Dataset], object] | None = None,
 ) -> Dataset:
     """The whole dataset, with images still encoded where they come from files or tables. See :func:`open_limited`."""
     if checked is not None and card.labels == "clean":
         raise UserError(f"--clean-labels {checked.file}: the labels of {card.name} are clean; leave it out")
-    preprocess = Preprocess.of(card, image_size)
+    preprocess = preprocess or Preprocess.of(card)
     if card.source not in (*BUILT_IN, "hub"):
         return _of_files(card, data_path, checked, preprocess, fits)
     if card.source in BUILT_IN:
         if data_path is not None:
             raise UserError(f"--data-path {data_path}: dataset {card.name!r} is built in and reads no folder")
-        dataset = _sized(card, _digits() if card.source == "digits" else synthetic_images(card), preprocess.side)
+        dataset = _sized(card, _digits() if card.source == "digits" else synthetic_images(card), preprocess)
     elif (archive := find_batches(card, data_path) if data_path is not None else None) is not None:
-        dataset = _sized(card, read_batches(*archive, card), preprocess.side)
+        dataset = _sized(card, read_batches(*archive, card), preprocess)
     else:
         train, test = open_hub(card, data_path, preprocess)
         dataset = Dataset(card, Images(*train), Images(*test))
@@ -245,17 +247,22 @@ def _of_files(
     return dataset(found, source_hash=found.fingerprint(), notes=report.told(card.name))
 
 
-def _sized(card: DatasetCard, parts, side: int) -> Dataset:
-    """A dataset of pixels in memory, resized where another side is asked for."""
-    train, test = (
-        Images(ResidentPixels(pixels if pixels.shape[-1] == side else resized(pixels, side)), labels)
-        for pixels, labels in parts
-    )
-    return Dataset(card, train, test)
+def _sized(card: DatasetCard, parts, preprocess: Preprocess) -> Dataset:
+    """A dataset of pixels in memory; where another size is asked for they are resized when it is loaded."""
+    train, test = (Images(resized_source(pixels, preprocess), labels) for pixels, labels in parts)
+    source_hash = None
+    if preprocess != Preprocess.of(card, preprocess.side):  # large images of small ones take minutes to be hashed
+        digest = hashlib.sha256(preprocess.key.encode())
+        for pixels, _ in parts:
+            digest.update(pixels.numpy().data)
+        source_hash = digest.hexdigest()
+    return Dataset(card, train, test, source_hash=source_hash)
 
 
 def _resident(pixels: PixelSource) -> PixelSource:
-    return load_resident(pixels) if isinstance(pixels, StreamedPixels) else pixels
+    if isinstance(pixels, StreamedPixels):
+        return load_resident(pixels)
+    return pixels.load() if isinstance(pixels, ResizedPixels) else pixels
 
 
 def _limited(dataset: Dataset, limit: int, checked: CheckedLabels | None) -> Dataset:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import io
 import logging
+import math
 import os
 import sys
 import threading
@@ -23,10 +24,12 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from noisybench.core.errors import one_line
 from noisybench.spec.cards import DatasetCard
+from noisybench.spec.values import PreprocessConfig
 
 RULES = 2  # of decoding; raised whenever they give some image other pixels, so that kept pixels are not used any more
 
@@ -218,22 +221,53 @@ class Preprocess:
     Attributes:
         channels: 1 (grey) or 3 (RGB).
         side: of the square result in pixels.
-        shorter: photos: resize the shorter side to this, then crop the centre.
-        exact: other sets: the image must be a square of this side; it is resized to ``side``.
+        shorter: resize the shorter side to this, then crop the centre; None: no crop.
+        exact: of sets of one size: the image must be a square of this side.
+        interpolation: that images are resized by.
+        squash: photos: both sides are resized to ``shorter``.
     """
 
     channels: int
     side: int
     shorter: int | None = None
     exact: int | None = None
+    interpolation: str = "bilinear"
+    squash: bool = False
 
     @classmethod
-    def of(cls, card: DatasetCard, image_size: int | None) -> Preprocess:
-        """The card's preprocessing; another image size scales resize and crop alike."""
+    def of(
+        cls, card: DatasetCard, image_size: int | None = None, asked: PreprocessConfig = PreprocessConfig()
+    ) -> Preprocess:
+        """The card's preprocessing; another image size scales resize and crop alike.
+
+        Args:
+            asked: what is set otherwise, for a pretrained network. With a ``crop_pct`` images are resized to
+                floor(side / crop_pct), as timm does; those of sets of one size too.
+        """
         side = image_size or card.image_size
-        if card.resize is None:
-            return cls(card.channels, side, exact=card.image_size)
-        return cls(card.channels, side, shorter=round(card.resize * side / card.image_size))
+        shorter = None if card.resize is None else round(card.resize * side / card.image_size)
+        if asked.crop_pct is not None:
+            shorter = math.floor(side / asked.crop_pct)
+        return cls(
+            card.channels,
+            side,
+            shorter=shorter,
+            exact=card.image_size if card.resize is None else None,
+            interpolation=asked.interpolation or "bilinear",
+            squash=asked.crop_mode == "squash",
+        )
+
+    @property
+    def key(self) -> str:
+        """Names it, for what is kept in caches; of what was there before interpolation could be chosen, as then."""
+        plain = self.interpolation == "bilinear" and not self.squash
+        values = (self.channels, self.side, self.shorter, self.exact)
+        return "-".join(map(str, values if plain else (*values, self.interpolation, self.squash)))
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether images are of any shape, and a square is cut out of each."""
+        return self.exact is None and self.shorter is not None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -244,7 +278,7 @@ class Preprocess:
         """What is wrong with an image of this size; None if nothing is."""
         if self.exact is not None and (width, height) != (self.exact, self.exact):
             return f"is {width}×{height} pixels, not {self.exact}×{self.exact}"
-        if self.shorter is not None:
+        if self.shorter is not None and not self.squash:
             factor = self.shorter / min(width, height)
             if width * factor * height * factor > MOST_PIXELS:
                 return f"is {width}×{height} pixels: too narrow to be resized to {self.shorter} by the shorter side"
@@ -261,11 +295,20 @@ class Preprocess:
         """
         with decoded(encoded, self.refused) as found:
             image = found.convert("L" if self.channels == 1 else "RGB")
-            if self.shorter is not None:
-                image = transforms.center_crop(transforms.resize(image, [self.shorter]), [self.side, self.side])
+            if self.is_photo:
+                size = [self.shorter] * (2 if self.squash else 1)
+                image = transforms.resize(image, size, InterpolationMode(self.interpolation))
+                image = transforms.center_crop(image, [self.side, self.side])
         pixels = torch.from_numpy(np.array(image)).reshape(image.size[1], image.size[0], self.channels)
         pixels = pixels.permute(2, 0, 1).contiguous()
-        return resized(pixels, self.side) if pixels.shape[-1] != self.side else pixels
+        return pixels if self.is_photo else self.of_squares(pixels)
+
+    def of_squares(self, pixels: Tensor) -> Tensor:
+        """The same of square images that are decoded: …×C×h×h uint8 to …×C×side×side."""
+        large = self.shorter or self.side
+        if pixels.shape[-1] != large:
+            pixels = transforms.resize(pixels, [large, large], InterpolationMode(self.interpolation), antialias=True)
+        return transforms.center_crop(pixels, [self.side, self.side]) if large != self.side else pixels
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:

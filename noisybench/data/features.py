@@ -35,14 +35,10 @@ class Scaling:
     @classmethod
     def of(cls, table: Tensor) -> Scaling:
         """The scaling of a train part's features (n×D)."""
-        rows = 4096  # at a time, as float64
-        total = torch.zeros(table.shape[1], dtype=torch.float64)
-        for part in table.split(rows):
-            total += part.double().sum(0)
-        mean = total / len(table)
-        squares = torch.zeros_like(mean)
-        for part in table.split(rows):
-            squares += (part.double() - mean).square().sum(0)
+        rows = 4096  # at a time; sums of more would lose digits
+        mean = sum(part.float().sum(0).double() for part in table.split(rows)) / len(table)
+        centred = (part.float() - mean.float() for part in table.split(rows))
+        squares = sum(part.square_().sum(0).double() for part in centred)
         deviation = (squares / len(table)).sqrt()
         scale = torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), torch.ones_like(deviation))
         return cls(scale, -mean * scale)

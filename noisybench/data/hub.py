@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def open_hub(
             part, content = read_table(splits[name], columns, where)
         key = None
         if content is not None:
-            key = f"{card.name}-{content}-rules{RULES}-{'-'.join(map(str, astuple(preprocess)))}"
+            key = f"{card.name}-{content}-rules{RULES}-{preprocess.key}"
         labels = _labels(part, card, where)
         try:
             encoded = HubColumn(part, card.image_column)

@@ -13,6 +13,7 @@ import numpy as np
 
 from noisybench.core.errors import UserError, one_line
 from noisybench.core.file_names import shown_file, written_name
+from noisybench.core.files import open_regular
 from noisybench.data.promises import broken_promises, promised_entries
 from noisybench.spec.cards import DatasetCard
 from noisybench.spec.class_labels import UNKNOWN
@@ -131,12 +132,13 @@ def list_file(root: Path, card: DatasetCard, name: str, report: Report) -> list[
     expected = next(file for file in card.files if file.path == name)
     file = root / name
     try:
-        lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        with open_regular(file) as opened:
+            lines = [line for line in opened.read().decode("utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError:
         count = "" if expected.entries is None else f", {expected.entries:,} entries expected"
         report.problems.append(f"{name} is missing ({expected.what}{count})")
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, UserError) as error:
         report.problems.append(f"{name} cannot be read ({one_line(error)})")
         return None
     report.problems += promised_entries(len(lines) - expected.what.startswith("header"), expected.entries, name)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from noisybench.core import rng
+from noisybench.core.batches import num_batches, rows_of_batch, smallest_batch
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.datasets import Images
 from noisybench.data.pixels import PixelSource
@@ -157,11 +158,13 @@ class BatchOrder:
         batch_size: rows of a global batch.
         seed: of the run.
         shuffled: anew in each pass; else every pass is in the set's own order.
+        smallest: a last batch of fewer rows joins the one before it.
     """
 
     batch_size: int
     seed: int
     shuffled: bool
+    smallest: int = smallest_batch()
 
     def of(self, size: int, purpose: str, *parts: str | int) -> np.ndarray:
         """The order (int64) of one pass over ``size`` rows: a function of the seed and the key."""
@@ -252,9 +255,9 @@ class TrainLoader:
             self._meta_rows = Endless(np.arange(len(meta)), order, key=("meta-order",))
 
     def num_batches(self, part: Pass) -> int:
-        """Batches of a pass; the last one may be smaller."""
+        """Batches of a pass (:mod:`noisybench.core.batches`)."""
         size = len(self.train) if part.rows is None else len(part.rows)
-        return -(-size // (part.batch_size or self._batch_size))
+        return num_batches(size, part.batch_size or self._batch_size, self._order.smallest)
 
     def batches(self, part: Pass, *, epoch: int, number: int, first_step: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one pass.
@@ -280,7 +283,7 @@ class TrainLoader:
             yield self._batch(plan, pixels, (epoch, number), part.tag)
 
     def _plan(self, cut: _Cut, position: int, step: int) -> _Plan:
-        whole = cut.rows[position * cut.size : (position + 1) * cut.size]
+        whole = cut.rows[rows_of_batch(position, len(cut.rows), cut.size, self._order.smallest)]
         mine = self._world.part_of_batch(len(whole), len(whole))
         paired = meta = []
         if cut.paired is not None:
@@ -319,14 +322,14 @@ class TrainLoader:
             self.train.dress(pixels, index, (*occasion, view), strength) for view, strength in enumerate(self._views)
         ]
 
-    def _positions(self, number: int, size: int, batch_size: int) -> np.ndarray:
-        """This process's part of the positions of the ``number``-th batch of ``size`` rows of an endless stream.
+    def _positions(self, number: int, size: int, beside: int) -> np.ndarray:
+        """This process's part of the positions of the ``number``-th batch of an endless stream.
 
         Args:
-            batch_size: rows of the whole batch that it goes with.
+            size: rows of the whole batch.
+            beside: rows of the whole batch that it goes with.
         """
-        start = number * size
-        return np.arange(start, start + size)[self._world.part_of_batch(size, batch_size)]
+        return np.arange(number * size, (number + 1) * size)[self._world.part_of_batch(size, beside)]
 
     def _meta_batch(self, plan: _Plan, pixels: Tensor) -> tuple[Tensor, Tensor]:
         meta, images, labels = self._meta, [], []

@@ -92,6 +92,40 @@ class ResidentPixels(PixelSource):
         return None if self._files is None else written_name(self._files[row])
 
 
+class ResizedPixels(PixelSource):
+    """Square images in memory, resized when they are asked for: a large set of small images stays small.
+
+    Args:
+        tensor: N×C×h×h uint8.
+        preprocess: what is done to them.
+    """
+
+    resident = False
+
+    def __init__(self, tensor: Tensor, preprocess: Preprocess):
+        self._tensor, self._preprocess = tensor, preprocess
+        self.shape = (len(tensor), *preprocess.shape)
+
+    def fetch(self, rows: np.ndarray | Tensor) -> Tensor:
+        return self._preprocess.of_squares(self._tensor.index_select(0, torch.as_tensor(rows).cpu()))
+
+    def take(self, rows: np.ndarray) -> ResizedPixels:
+        return ResizedPixels(self._tensor.index_select(0, torch.as_tensor(rows)), self._preprocess)
+
+    def load(self) -> ResidentPixels:
+        """All of them resized, in memory."""
+        tensor = torch.empty(self.shape, dtype=torch.uint8)
+        for number, chunk in enumerate(self.chunks()):
+            tensor[number * CHUNK : number * CHUNK + len(chunk)] = chunk
+        return ResidentPixels(tensor)
+
+
+def resized_source(tensor: Tensor, preprocess: Preprocess) -> PixelSource:
+    """Square images in memory (N×C×h×h uint8) as the source that a preprocessing makes of them."""
+    plain = preprocess.side == tensor.shape[-1] and preprocess.shorter in (None, preprocess.side)
+    return ResidentPixels(tensor) if plain else ResizedPixels(tensor, preprocess)
+
+
 class Encoded(Protocol):
     """Encoded images by row."""
 

@@ -29,6 +29,7 @@ FINGERPRINTS = {
     "noise": "same noise",
     "split": "same split",
     "weights": "same final weights",
+    "state": "same final state beside the weights",
 }
 
 
@@ -86,6 +87,8 @@ def fingerprint_rows(records: list[RunRecord]) -> list[list[str]]:
     for name, question in FINGERPRINTS.items():
         values = [getattr(record.fingerprints, name) for record in records]
         answer = "yes" if len(set(values)) == 1 else "no"
+        if name == "state" and None in values:
+            answer = "not recorded in all"
         rows.append([f"{question}? {answer}", *((value or MISSING)[:12] for value in values)])
     rates = [percent(record.noise.get("achieved_rate_train_set")) for record in records]
     return [*rows, ["noise rate in the train set, %", *rates]]

@@ -19,6 +19,7 @@ from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, run_id_of, with_later_fields
 from noisybench.spec.metrics import METHOD_LOGS, ON_TEST, RULES, Metric, final_values, metric_of, selected
 from noisybench.spec.record import LOGS_APART, MAX_BYTES, InformationUsed, RunRecord, parse_record
+from noisybench.spec.values import PreprocessConfig
 
 LONGEST_TEXT = 2000  # characters; a noise's rule takes a hundred
 NAMED = ("config.method", "config.dataset", "config.noise", "config.model", "noise.kind", "git_commit")
@@ -263,7 +264,9 @@ def misfit(card: BenchmarkCard, record: RunRecord) -> str | None:
             right = f"what is expected of the labels is {expected}" if expected else "this board's noise takes none"
             return f"noise_rate is {record.config['noise_rate']}; {right}"
     config = with_later_fields(record.config)
-    wanted = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
+    wanted: dict[str, Any] = {**WHOLE_DATA, **registry.dataset_card(cell.dataset).splits.model_dump(), **required(card)}
+    if not record.information_used.pretrained_weights and "preprocess" not in wanted:
+        wanted["preprocess"] = PreprocessConfig().model_dump()  # pretrained weights ask for their own
     images = card.dataset_fingerprints.get(cell.dataset)
     if images not in (None, record.fingerprints.dataset):
         return (

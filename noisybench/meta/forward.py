@@ -156,7 +156,8 @@ def classifier(model: nn.Module) -> nn.Linear:
     else:
         found = next((m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear)), None)
     if not isinstance(found, nn.Linear):
-        raise ValueError(f"this needs a final nn.Linear as classifier; {type(model).__name__} ends in {found}")
+        ends = f"{type(model).__name__} ends in {' '.join(str(found).split())[:80]}"
+        raise ValueError(f"this needs a model whose classifier is one nn.Linear; {ends}")
     return found
 
 

@@ -59,6 +59,8 @@ class Method:
             anything undeclared raises.
         views: how many independent augmentations of each image a batch holds (``batch.views``), or their strengths:
             ``("weak", "strong")``; weak is the run's own augmentation, strong adds RandAugment.
+        looks_ahead: whether it judges a step of the network, at one rate for all weights, before it takes one; then an
+            optimizer whose layers have rates of their own is refused.
         heads: names that :meth:`predict` knows; the first is the headline.
         forward_equivalents: cost of a training step in forward passes of the noisy batch (a backward pass counts 2);
             :meth:`build` may set the run's own where it depends on settings.
@@ -68,6 +70,7 @@ class Method:
     settings: Any  # a subclass annotates it with its own class
     needs: ClassVar[frozenset[str]] = frozenset()
     views: ClassVar[int | tuple[str, ...]] = 1
+    looks_ahead: ClassVar[bool] = False
     heads: ClassVar[tuple[str, ...]] = ("network",)
     forward_equivalents: float = 3.0
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from noisybench.core import rng
+from noisybench.core.errors import UserError
 from noisybench.data.loader import Stream
-from noisybench.methods.optimizers import build_optimizer
+from noisybench.meta import classifier_inputs
+from noisybench.methods.optimizers import SCALE, build_optimizer, layered_groups
 from noisybench.methods.priors import Priors, UndeclaredError
 from noisybench.methods.store import SampleStore
 from noisybench.noise.request import NoiseTraits
@@ -20,6 +23,8 @@ from noisybench.parallel.world import World
 from noisybench.spec.values import OptimizerConfig
 
 BeforeStep = Callable[[list[nn.Parameter]], None]
+Module = TypeVar("Module", bound=nn.Module)
+Rows = TypeVar("Rows", Tensor, range)
 
 # What is asked of a context and is not for methods: what to use instead.
 BENCHMARKS_OWN = {
@@ -68,6 +73,7 @@ class Context:
         self.priors = Priors(self.priors, self.needs)
         # A stream leads to the files and tables of the whole dataset: what a method holds offers its images alone.
         self._num_rows, self._sweep = len(train), train.sweep
+        self._made: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # the run's networks
 
     def __getattr__(self, name: str) -> Any:
         if name in BENCHMARKS_OWN:
@@ -102,9 +108,11 @@ class Context:
     def make_network(self) -> nn.Module:
         """A freshly initialised network of the run's model. The k-th one of a run has the k-th initialisation."""
         self.networks_made += 1
-        return self.initialise(self.networks_made - 1).to(self.device, self.dtype)
+        network = self.initialise(self.networks_made - 1).to(self.device, self.dtype)
+        self._made.add(network)
+        return network
 
-    def make_module(self, purpose: str, make: Callable[[], nn.Module]) -> nn.Module:
+    def make_module(self, purpose: str, make: Callable[[], Module]) -> Module:
         """A further module, such as a projector: ``make()`` under this run's key for the purpose, on the run's device.
 
         Layers draw their first weights from torch's global generator; here the draw is a function of the run's seed
@@ -114,38 +122,104 @@ class Context:
             module = make()
         return module.to(self.device, self.dtype)
 
+    def features(self, network: nn.Module, images: Tensor) -> Tensor:
+        """What a network's classifier is given: pre-logits of any timm network, in the run's mixed precision.
+
+        Args:
+            network: in the mode that is meant, as :meth:`make_network` made it or a copy of that.
+            images: N×C×H×W.
+
+        Returns:
+            N×D, in ``dtype``, with their graph.
+
+        Raises:
+            UserError: the model gives no such features.
+        """
+        if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
+            with self.world.autocast():
+                model: Any = network
+                found = model.forward_head(model.forward_features(images), pre_logits=True)
+        else:
+            try:
+                with classifier_inputs(network) as kept:
+                    network(images)
+            except ValueError as error:
+                raise UserError(
+                    f"this method reads a model's features, which {type(network).__name__} does not give: take one "
+                    "with forward_features and forward_head, as timm's are"
+                ) from error
+            (found,) = kept
+        if not isinstance(found, Tensor) or found.dim() != 2:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(
+                f"this method reads a model's features, a row for each image; {type(network).__name__} gives {shape}"
+            )
+        return found.to(self.dtype)
+
+    @torch.no_grad()
+    def num_features(self, network: nn.Module) -> int:
+        """D of :meth:`features`, found with the first image of the train set; the network is left as it is.
+
+        Raises:
+            UserError: as of :meth:`features`.
+        """
+        modes = {module: module.training for module in network.modules()}
+        network.eval()
+        _, image = next(iter(self._sweep(slice(0, 1))))
+        size = self.features(network, image).shape[1]
+        for module, training in modes.items():
+            module.training = training
+        return size
+
     def restart(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give a network the next fresh initialisation, in place, and forget its optimizer's momentum."""
         network.load_state_dict(self.make_network().state_dict())
         optimizer.state.clear()
 
-    def restart_part(self, network: nn.Module, part: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-        """Give a part of a network the next fresh initialisation, in place, and forget its momentum.
+    def restart_parts(self, network: nn.Module, parts: Sequence[nn.Module], *optimizers: torch.optim.Optimizer) -> None:
+        """Give parts of a network the values of the next fresh initialisation, in place, and forget their momentum.
 
-        The optimizers go on training it: its parameters stay the same tensors.
+        The optimizers go on training them: their parameters stay the same tensors.
 
         Args:
             network: made by :meth:`make_network`.
-            part: a module within it, or the network itself.
-            optimizers: those that may have momentum of the part.
+            parts: modules within it, or the network itself.
+            optimizers: those that may have momentum of the parts.
 
         Raises:
-            ValueError: the part is none of the network's modules.
+            ValueError: a part is none of the network's modules.
         """
-        name = next((name for name, module in network.named_modules() if module is part), None)
-        if name is None:
-            raise ValueError(f"this {type(part).__name__} is no part of the network")
-        part.load_state_dict(self.make_network().get_submodule(name).state_dict())
-        for optimizer in optimizers:
-            for parameter in part.parameters():
-                optimizer.state.pop(parameter, None)
+        fresh, names = self.make_network(), {module: name for name, module in network.named_modules()}
+        for part in parts:
+            if part not in names:
+                raise ValueError(f"this {type(part).__name__} is no part of the network")
+            part.load_state_dict(fresh.get_submodule(names[part]).state_dict())
+            for optimizer in optimizers:
+                # Momentum of 0 is none. To take it away would leave a fused step with some and others without.
+                states = [optimizer.state.get(parameter, {}) for parameter in part.parameters()]
+                for value in (value for state in states for value in state.values() if isinstance(value, Tensor)):
+                    value.zero_()
 
     def make_optimizer(self, *modules: nn.Module) -> torch.optim.Optimizer:
-        """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule."""
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        """The run's optimizer over these modules' parameters; its learning rate follows the run's schedule.
+
+        Layers of the run's networks have rates of their own where the configuration says so; other modules have the
+        whole rate.
+
+        Raises:
+            UserError: they are to have such rates, and the model does not say which part is its classifier.
+        """
+        parameters: list[Any] = [p for module in modules for p in module.parameters() if p.requires_grad]
+        if self.optimizer_config.layered:
+            parameters = [group for module in modules for group in self._groups(module)]
         optimizer = build_optimizer(self.optimizer_config, parameters)
         self.scheduled.append(optimizer)
         return optimizer
+
+    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        if module in self._made:
+            return layered_groups(self.optimizer_config, module)
+        return [{"params": [p for p in module.parameters() if p.requires_grad]}]
 
     def follow_schedule(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the rate of an optimizer of the method's own rise and fall with the run's, in proportion.
@@ -153,7 +227,7 @@ class Context:
         Its rate now belongs to the run's configured one.
         """
         for group in optimizer.param_groups:
-            group["rate_factor"] = group["lr"] / self.optimizer_config.lr
+            group[SCALE] = group["lr"] / self.optimizer_config.lr
         self.scheduled.append(optimizer)
 
     def step(
@@ -192,9 +266,13 @@ class Context:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def average(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Means over this process's rows -> means over the global batch's rows. No gradient flows."""
-        return self.world.average(tensors)
+    def average(self, tensors: list[Tensor], share: float | None = None) -> list[Tensor]:
+        """Means over this process's rows -> means over the global batch's rows. No gradient flows.
+
+        Args:
+            share: as in :meth:`apply_gradients`.
+        """
+        return self.world.average(tensors, share)
 
     @property
     def meta_share(self) -> float:
@@ -230,8 +308,12 @@ class Context:
         scaled = rows.detach() + (rows - rows.detach()) / self.world.share
         return torch.cat([gathered[: mine.start], scaled, gathered[mine.stop :]])
 
-    def my_rows(self, rows: Tensor) -> Tensor:
-        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too)."""
+    def my_rows(self, rows: Rows) -> Rows:
+        """The inverse of :meth:`gather_rows`: this process's rows of a global batch's (a paired batch's too).
+
+        Args:
+            rows: one per sample of the global batch; or their numbers, ``range(size)``.
+        """
         return rows[self.world.part(len(rows))]
 
     def weighted_mean(self, values: Tensor, weights: Tensor | float, share: float | None = None) -> Tensor:

@@ -118,7 +118,8 @@ class DivideMix(TwoNetworks):
     def epoch_plan(self, epoch: int) -> list[Pass]:
         """A pass for each network, told by its tag. A network whose split holds no labelled sample sits out."""
         if epoch < self.settings.warmup_epochs:
-            return [Pass(tag=0), Pass(tag=1)]
+            size = self.settings.warmup_batch_factor * self.context.batch_size
+            return [Pass(tag=trained, batch_size=size) for trained in (0, 1)]
         plan = []
         for trained in (0, 1):
             labelled = self.labelled_for(trained)

@@ -41,13 +41,14 @@ class FDiv(WithPeers):
             self.optimizer.state.clear()
 
     def training_step(self, batch: Batch) -> StepOutput:
-        logits = self.network(batch.images)
         if batch.epoch < self.settings.warmup_epochs:
+            logits = self.network(batch.images)
             loss = F.cross_entropy(logits, batch.labels)
-        else:
-            assert batch.paired is not None
-            joint, independent = PARTS[self.settings.divergence]
-            gain = self.batch_mean(joint(given_probability(logits, batch.labels)), batch)
-            loss = self.batch_mean(independent(given_probability(*self.peers(batch))), batch.paired) - gain
-        self.context.step(loss, self.optimizer)
+            self.context.step(loss, self.optimizer)
+            return StepOutput(loss, logits)
+        logits, peers, labels = self.with_peers(batch)
+        joint, independent = PARTS[self.settings.divergence]
+        gain = self.mean_of(joint(given_probability(logits, batch.labels)), batch, batch)
+        loss = self.mean_of(independent(given_probability(peers, labels)), batch.paired, batch) - gain
+        self.context.step(loss, self.optimizer, self.share_of(batch))
         return StepOutput(loss, logits)

@@ -5,17 +5,17 @@ Zhou et al., CVPR 2024 (arXiv 2202.04291).
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from noisybench.data.loader import Batch
 from noisybench.meta import cross_entropy_dot, functional_logits, logits_along, noisy_forward
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.l2r import positive_shares
+from noisybench.methods.optimizers import weights_after_step
 from noisybench.methods.settings.l2b import L2BSettings
 
 
@@ -25,6 +25,7 @@ class L2B(Method):
     Settings = L2BSettings
     settings: L2BSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 8.0
 
     def training_step(self, batch: Batch) -> StepOutput:
@@ -34,7 +35,9 @@ class L2B(Method):
             self.context.step(loss, self.optimizer, before_step=self.before_step)
             return StepOutput(loss, logits)
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
-        ahead = self._weights_after_a_null_step(forward.weights)
+        # Momentum and weight decay still act on a gradient of zero.
+        nothing = [torch.zeros_like(weight) for weight in forward.weights.values()]
+        ahead = weights_after_step(self.optimizer, forward.weights, nothing)
         meta_images, meta_labels = batch.meta
         meta_loss = F.cross_entropy(functional_logits(self.network, ahead, meta_images), meta_labels)
         gradients = torch.autograd.grad(meta_loss, list(ahead.values()), materialize_grads=True)
@@ -48,17 +51,6 @@ class L2B(Method):
         self.context.step(loss, self.optimizer, before_step=self.before_step)
         logs = {"meta_loss": meta_loss.detach(), "weight_of_given": self.context.weighted_mean(weights[:, 0], 1.0)}
         return StepOutput(loss, forward.logits, logs)
-
-    @torch.no_grad()
-    def _weights_after_a_null_step(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """θ': where the optimizer's own step leads on a zero gradient, since momentum and weight decay still act."""
-        ahead = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-        shadow = type(self.optimizer)(list(ahead.values()))  # type: ignore[call-arg]  # every kind has its defaults
-        shadow.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))  # its settings too
-        for weight in ahead.values():
-            weight.grad = torch.zeros_like(weight)
-        shadow.step()
-        return ahead
 
     def before_step(self, parameters: list[nn.Parameter]) -> None:
         if self.settings.clip_norm:

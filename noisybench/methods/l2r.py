@@ -21,6 +21,7 @@ class L2R(Method):
     """Weights are the clamped, normalised descent direction of the clean loss from weights of zero."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 8.0  # forward, meta forward and backward, the tangent (2), backward
 
     def training_step(self, batch: Batch) -> StepOutput:

@@ -23,6 +23,7 @@ class MetaWeightNet(Method):
     Settings = MetaWeightNetSettings
     settings: MetaWeightNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 10.0
 
     def build(self) -> None:

@@ -15,8 +15,6 @@ from noisybench.data.loader import Batch
 from noisybench.meta import (
     InnerStep,
     MetaBatch,
-    classifier,
-    classifier_inputs,
     label_direction,
     logits_again,
     look_ahead_tangent,
@@ -35,13 +33,14 @@ class MetaLabelNet(Method):
     Settings = MetaLabelNetSettings
     settings: MetaLabelNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 11.0  # MSLG's 10 and the encoder
 
     def build(self) -> None:
         super().build()
         self.encoder: nn.Module = frozen_copy(self.network)
-        features = classifier(self.network).in_features
-        self.label_layer: nn.Module = self.context.make_module(
+        features = self.context.num_features(self.network)
+        self.label_layer: nn.Linear = self.context.make_module(
             "label-layer", lambda: nn.Linear(features, self.context.num_classes)
         )
         self.label_optimizer: torch.optim.Optimizer = torch.optim.Adam(
@@ -65,9 +64,8 @@ class MetaLabelNet(Method):
             return StepOutput(loss, logits)
         floor = self.settings.label_floor
         forward = noisy_forward(self.network, batch.images, keep_outputs=True)
-        with torch.no_grad(), classifier_inputs(self.encoder) as kept:
-            self.encoder(batch.images)
-        features = kept[0].to(self.context.dtype)  # in mixed precision the encoder's are in another
+        with torch.no_grad():
+            features = self.context.features(self.encoder, batch.images)
         label_logits = self.label_layer(features)
         ahead = look_ahead_tangent(
             self.network,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,12 +19,13 @@ def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def mixup(
-    context: Context, images: list[Tensor], targets: list[Tensor], alpha: float, *key: int
+    context: Context, images: list[Tensor], targets: list[Tensor], alpha: float, *key: int, own_first: bool = True
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Blend every sample with a partner drawn from all parts of the global batch.
 
     One factor for the whole batch, max(λ, 1 − λ) with λ from Beta(α, α): at least one half, so a blend stays nearer to
-    its own sample. Factor and partners are drawn for the global batch, alike on every process.
+    its own sample. Factor and partners are drawn for the global batch, alike on every process. What is to be blended
+    alike, such as labels and per-sample targets, may stand side by side in ``targets``.
 
     Args:
         context: of the run.
@@ -30,13 +33,14 @@ def mixup(
         targets: the same parts' target distributions, N×C.
         alpha: α.
         key: of the draw, e.g. epoch and step.
+        own_first: off for plain mixup, whose factor is λ itself.
 
     Returns:
         The blended images and targets, part by part.
     """
     generator = context.generator("mixup", *key)
     factor = generator.beta(alpha, alpha)
-    factor = max(factor, 1 - factor)
+    factor = max(factor, 1 - factor) if own_first else factor
     all_images = [context.gather_rows(part) for part in images]
     sizes = [len(part) for part in all_images]
     everybody = torch.cat(all_images)
@@ -53,3 +57,8 @@ def mixup(
 def linear_ramp(position: float, length: float) -> float:
     """From 0 at position 0 to 1 at ``length`` and after; 1 throughout for length 0."""
     return min(max(position / length, 0.0), 1.0) if length > 0 else 1.0
+
+
+def gaussian_ramp(position: float, length: float) -> float:
+    """exp(−5·(1 − u)²) with u rising from 0 at position 0 to 1 at ``length`` and after: from 0.0067 to 1."""
+    return math.exp(-5 * (1 - linear_ramp(position, length)) ** 2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch, Pass
-from noisybench.meta import LabelSteps, NoisyForward, classifier_inputs, look_ahead_gradient, noisy_forward
+from noisybench.meta import LabelSteps, NoisyForward, look_ahead_gradient, noisy_forward
 from noisybench.methods.base import Method, StepOutput
 from noisybench.methods.ema import frozen_copy, update_ema
 from noisybench.methods.settings.mlnt import MLNTSettings
@@ -30,6 +30,7 @@ class MLNT(Method):
     Settings = MLNTSettings
     settings: MLNTSettings
     heads: ClassVar[tuple[str, ...]] = ("teacher", "student")
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 97.0  # of a meta step with the default settings; build() counts the run's
 
     def build(self) -> None:
@@ -162,9 +163,8 @@ class MLNT(Method):
     @torch.no_grad()
     def _synthetic_label_sets(self, batch: Batch) -> Tensor:
         """M×N int64: this process's columns of label sets drawn over the global batch."""
-        with classifier_inputs(self.mentor) as kept:
-            self.mentor(batch.images)
-        features, labels = self.context.gather_rows(kept[0]), self.context.gather_rows(batch.labels)
+        features = self.context.gather_rows(self.context.features(self.mentor, batch.images))
+        labels = self.context.gather_rows(batch.labels)
         neighbours = nearest_neighbours(features, self.settings.neighbours)
         drawn = [
             synthetic_labels(

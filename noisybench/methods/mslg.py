@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from noisybench.core.errors import UserError
 from noisybench.data.loader import Batch
 from noisybench.meta import (
     InnerStep,
     MetaBatch,
+    classifier,
     label_direction,
     logits_again,
     look_ahead_tangent,
@@ -33,6 +35,7 @@ class MSLG(Method):
     Settings = MSLGSettings
     settings: MSLGSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
+    looks_ahead: ClassVar[bool] = True
     forward_equivalents: float = 10.0
 
     def build(self) -> None:
@@ -41,7 +44,18 @@ class MSLG(Method):
         self.context.store.add("label_logits", label_logits)
         self.context.store.add("odds_against_given", torch.zeros(len(label_logits), dtype=self.context.dtype))
         meta_step = 4.0 if self.settings.engine == "head" else MSLG.forward_equivalents
+        if self.settings.engine == "head":
+            self._refuse_other_heads()
         self.forward_equivalents = 3.0 + (meta_step - 3.0) / self.settings.meta_every
+
+    def _refuse_other_heads(self) -> None:
+        try:
+            classifier(self.network)
+        except ValueError as error:
+            raise UserError(
+                f"method.engine=head steps ahead with the final linear layer alone: {error}; give another --model, or "
+                "leave method.engine at jvp"
+            ) from error
 
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch < self.settings.warmup_epochs:

@@ -39,17 +39,29 @@ class WithPeers(Method):
             return [Pass()]
         return [Pass(paired_rows=torch.arange(len(self.context.given_labels)))]
 
-    def peers(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The peers' logits (N×C) and their labels (N), which belong to other samples than the images do."""
-        assert batch.paired is not None  # as planned
-        given = self.context.given_labels
-        drawn = self.context.generator("peer-labels", batch.step).integers(len(given), size=batch.paired.global_size)
-        rows = self.context.my_rows(torch.from_numpy(drawn).to(given.device))
-        return self.network(batch.paired.images), given[rows]
+    def with_peers(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch's logits, the peers', and the peers' labels, which belong to other samples than the images do.
 
-    def batch_mean(self, values: Tensor, batch: Batch) -> Tensor:
-        """The mean of one value per sample over a batch's or its peers' global rows, as a loss of this process."""
-        return self.context.weighted_mean(values, 1 / batch.global_size)
+        One forward pass serves both. Losses of it are :meth:`mean_of` terms, and are stepped on with :meth:`share_of`.
+        """
+        peers, given = batch.paired, self.context.given_labels
+        assert peers is not None  # as planned
+        drawn = self.context.generator("peer-labels", batch.step).integers(len(given), size=peers.global_size)
+        rows = self.context.my_rows(torch.from_numpy(drawn).to(given.device))
+        logits = self.network(torch.cat([batch.images, peers.images]))
+        own, others = logits.tensor_split([len(batch.index)])
+        return own, others, given[rows]
+
+    def mean_of(self, values: Tensor, part: Batch | None, batch: Batch) -> Tensor:
+        """The mean of one value per sample over the global rows of a part of the batch, as a loss of this process."""
+        assert part is not None
+        return self.context.weighted_mean(values, 1 / part.global_size, self.share_of(batch))
+
+    def share_of(self, batch: Batch) -> float:
+        """This process's fraction of the rows of batch and peers together."""
+        peers = batch.paired
+        assert peers is not None
+        return (len(batch.index) + len(peers.index)) / (batch.global_size + peers.global_size)
 
 
 class Peer(WithPeers):
@@ -71,11 +83,14 @@ class Peer(WithPeers):
         return plan_value(past, settings.plan_epochs, settings.plan_starts, settings.plan_ends)
 
     def training_step(self, batch: Batch) -> StepOutput:
-        logits = self.network(batch.images)
-        loss = self.batch_mean(floored_cross_entropy(logits, batch.labels), batch)
-        alpha = self.alpha(batch.epoch)
-        if alpha:
-            assert batch.paired is not None
-            loss = loss - alpha * self.batch_mean(floored_cross_entropy(*self.peers(batch)), batch.paired)
-        self.context.step(loss, self.optimizer)
+        if batch.epoch < self.settings.warmup_epochs:
+            logits = self.network(batch.images)
+            loss = floored_cross_entropy(logits, batch.labels).mean()
+            self.context.step(loss, self.optimizer)
+            return StepOutput(loss, logits)
+        logits, peers, labels = self.with_peers(batch)
+        fit = self.mean_of(floored_cross_entropy(logits, batch.labels), batch, batch)
+        by_chance = self.mean_of(floored_cross_entropy(peers, labels), batch.paired, batch)
+        loss = fit - self.alpha(batch.epoch) * by_chance
+        self.context.step(loss, self.optimizer, self.share_of(batch))
         return StepOutput(loss, logits)

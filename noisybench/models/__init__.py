@@ -7,10 +7,11 @@ from noisybench.models.create import (
     check_model_name,
     create_backbone,
     create_network,
+    data_config,
     model_facts,
     model_names,
 )
-from noisybench.models.data_config import DataConfig, data_config
+from noisybench.models.data_config import DataConfig
 from noisybench.models.head import HeadSpec, create_head
 from noisybench.models.weights import Weights, read_weights
 

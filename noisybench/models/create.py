@@ -10,12 +10,21 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import load_model_config_from_hf, register_model
+from timm.models import register_model
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from noisybench.core import rng
 from noisybench.core.errors import UserError, unknown_name
-from noisybench.models.data_config import DataConfig, data_config, hub_asked, is_on_hub, pretrained_configuration
+from noisybench.models.data_config import (
+    DataConfig,
+    data_config_of,
+    from_hub,
+    hub_asked,
+    is_on_hub,
+    pretrained_configuration,
+)
 from noisybench.models.fingerprint import weights_hash
 from noisybench.models.timm_names import check_tag, timm_name
 from noisybench.models.weights import Weights, load_weights
@@ -46,6 +55,20 @@ def model_facts(name: str) -> dict[str, Any]:
     }
 
 
+def data_config(name: str, channels: int) -> DataConfig | None:
+    """How timm prepares images for a model's pretrained weights; None if it knows nothing of them.
+
+    Args:
+        channels: 3, or 1: then mean and std are the means over the three channels'.
+
+    Raises:
+        UserError: nobody knows the name, or the model is on the Hub, which cannot be asked.
+    """
+    _entrypoint(name)  # from here on timm knows it
+    configuration = pretrained_configuration(name)
+    return data_config_of(configuration, channels) if configuration else None
+
+
 def reason_against_name(name: str) -> str | None:
     """Why a model of another package cannot have this name; None if it can. Asked before it is imported."""
     if "." in name:
@@ -63,8 +86,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     """
     if name not in registry.names("model"):
         if is_on_hub(name):
-            with hub_asked(f"model {name!r}"):
-                return timm.model_entrypoint(load_model_config_from_hf(name.partition(":")[2])[1])
+            return timm.model_entrypoint(from_hub(name)[1])
         architecture = timm_name(name).split(".")[0]
         if not timm.is_model(architecture):
             raise unknown_name("model", name, model_names())
@@ -101,6 +123,7 @@ class NetworkSpec:
         image_size: side of the images in pixels.
         pretrained: start from timm's published weights.
         weights: start from these.
+        torch_default: start convolutions, linear layers and BatchNorm as torch does, not as the model's code does.
     """
 
     name: str
@@ -109,6 +132,7 @@ class NetworkSpec:
     image_size: int
     pretrained: bool = False
     weights: Weights | None = None
+    torch_default: bool = False
 
 
 def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Module:
@@ -121,13 +145,18 @@ def create_network(spec: NetworkSpec, *, seed: int, number: int = 0) -> nn.Modul
         UserError: the name is unknown, its weights cannot be had, or it cannot take such images.
     """
     network = _made(spec, seed, number)
-    outputs = _check_takes(network, spec)
-    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, spec.num_classes):
-        raise UserError(
-            f"model {spec.name!r} gives {_said(outputs)} for one image, where logits of shape (1, {spec.num_classes}) "
-            "must be"
-        )
+    _refuse_no_logits(_check_takes(network, spec), spec, (1, "one image"))
+    _refuse_no_logits(_in_training(network, spec), spec, (2, "two images in training"))
     return network
+
+
+def _refuse_no_logits(outputs: object, spec: NetworkSpec, given: tuple[int, str]) -> None:
+    rows, what = given
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (rows, spec.num_classes):
+        raise UserError(
+            f"model {spec.name!r} gives {_said(outputs)} for {what}, where logits of shape ({rows}, "
+            f"{spec.num_classes}) must be"
+        )
 
 
 @dataclass(frozen=True)
@@ -175,6 +204,10 @@ def _made(spec: NetworkSpec, seed: int, number: int) -> nn.Module:
     with rng.torch_seeded(seed, "init", number):
         with hub_asked(f"{'pretrained weights for ' if spec.pretrained else ''}model {name!r}"):
             network = timm.create_model(timm_name(name), pretrained=spec.pretrained, **arguments)
+        if spec.torch_default:
+            for module in network.modules():
+                if isinstance(module, nn.Linear | _ConvNd | _BatchNorm):
+                    module.reset_parameters()
         if spec.weights is not None:
             load_weights(network, spec.weights, name)
     return network
@@ -182,6 +215,23 @@ def _made(spec: NetworkSpec, seed: int, number: int) -> nn.Module:
 
 def _said(outputs: object) -> str:
     return str(tuple(outputs.shape)) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+
+
+def needs_two_images(spec: NetworkSpec) -> bool:
+    """Whether a network cannot train on a batch of one image, as with a BatchNorm over rows alone.
+
+    Raises:
+        UserError: as :func:`create_network`.
+    """
+    network = create_network(replace(spec, pretrained=False), seed=0)
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return True
+        raise
+    return False
 
 
 def _is_sized(name: str) -> bool:
@@ -220,3 +270,18 @@ def check_model_name(name: str) -> None:
         UserError: nobody knows it, or what is registered under it cannot be used.
     """
     _entrypoint(name)
+
+
+@torch.no_grad()
+def _in_training(network: nn.Module, spec: NetworkSpec) -> object:
+    """What a network in train mode gives for two images: some give more than logits then. It is left as it was."""
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    images = torch.zeros(2, spec.channels, spec.image_size, spec.image_size)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return network(images)
+        except Exception:  # of too small a batch, which is none of a run
+            return torch.zeros(2, spec.num_classes)
+        finally:
+            for name, buffer in network.named_buffers():
+                buffer.copy_(buffers[name])

@@ -40,19 +40,12 @@ class DataConfig:
     crop_mode: str
 
 
-def data_config(name: str, channels: int) -> DataConfig | None:
-    """How timm prepares images for a model's pretrained weights; None if it knows nothing of them.
+def data_config_of(configuration: Mapping[str, Any], channels: int) -> DataConfig:
+    """How images are prepared by timm's configuration of a model.
 
     Args:
-        name: the model's; timm knows it, or it is on the Hub.
         channels: 3, or 1: then mean and std are the means over the three channels'.
-
-    Raises:
-        UserError: the model is on the Hub, which cannot be asked.
     """
-    configuration = pretrained_configuration(name)
-    if not configuration:
-        return None
     found = resolve_data_config(pretrained_cfg=dict(configuration))
     mean, std = (tuple(float(value) for value in found[name]) for name in ("mean", "std"))
     if channels != len(mean):
@@ -79,18 +72,28 @@ def is_on_hub(name: str) -> bool:
     return name.startswith(ON_HUB)
 
 
-@functools.cache
 def pretrained_configuration(name: str) -> Mapping[str, Any]:
-    """timm's configuration of a model; empty where it has none.
+    """timm's configuration of a model that it knows; empty where it has none.
 
     Raises:
         UserError: the model is on the Hub, which cannot be asked.
     """
     if is_on_hub(name):
-        with hub_asked(f"model {name!r}"):
-            return load_model_config_from_hf(name.partition(":")[2])[0]
+        return from_hub(name)[0]
     found = timm.get_pretrained_cfg(timm_name(name), allow_unregistered=True)
     return found.to_dict() if found is not None and found.architecture else {}
+
+
+@functools.cache
+def from_hub(name: str) -> tuple[Mapping[str, Any], str]:
+    """The configuration of a model on the Hub, and its architecture's name in timm.
+
+    Raises:
+        UserError: the Hub cannot be asked, or does not have it.
+    """
+    with hub_asked(f"model {name!r}"):
+        configuration, architecture, _ = load_model_config_from_hf(name.partition(":")[2])
+    return configuration, architecture
 
 
 @contextlib.contextmanager

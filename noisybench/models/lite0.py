@@ -45,7 +45,7 @@ def noisybench_lite0(pretrained=False, num_classes=1000, in_chans=3, **others) -
     """EfficientNet-Lite0, any image size; --pretrained takes ImageNet weights from a package, without a download."""
     for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         others.pop(name, None)
-    network = timm.create_model(ARCHITECTURE, num_classes=num_classes, in_chans=in_chans, **others)
+    network: Any = timm.create_model(ARCHITECTURE, num_classes=num_classes, in_chans=in_chans, **others)
     of_timm: dict[str, Any] = {"architecture": NAME, "tag": "in1k", "custom_load": False, "fixed_input_size": False}
     network.pretrained_cfg = network.default_cfg = {**CONFIGURATION, **of_timm, "crop_mode": "center"}
     if pretrained:

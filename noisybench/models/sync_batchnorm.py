@@ -89,17 +89,21 @@ class GlobalBatchNorm(nn.Module):
         rows, wide = len(x), _wide(x)
         dims = [0, *range(2, x.dim())]
         count = wide.new_tensor([x.numel() / x.shape[1]])
-        total = GlobalSum.apply(torch.cat([wide.sum(dims), count]), rows, self._world)
+        total = self._global_sum(torch.cat([wide.sum(dims), count]), rows)
         number = total[-1].detach()
         if number <= 1:
             raise ValueError("BatchNorm needs more than one value per channel in training")
         mean = total[:-1] / number
         shape = [1, -1, *[1] * (x.dim() - 2)]
         squares = (wide - mean.view(shape)).square().sum(dims)
-        var = GlobalSum.apply(squares, rows, self._world) / number
+        var = self._global_sum(squares, rows) / number
         if self.training:
             self._move_running(mean.detach(), (var * (number / (number - 1))).detach())
         return mean, var
+
+    def _global_sum(self, values: Tensor, rows: int) -> Tensor:
+        # Of a batch that all compute alone nothing is exchanged; a Function may not give its input back.
+        return values if self._world.alone else GlobalSum.apply(values, rows, self._world)
 
     @torch.no_grad()
     def _move_running(self, mean: Tensor, unbiased_var: Tensor) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import load_state_dict
+from timm.models import adapt_input_conv, load_state_dict
 from timm.models import model_entrypoint as entrypoint_of
-from timm.models._manipulate import adapt_input_conv
 from torch import Tensor, nn
 
 from noisybench.core.errors import UserError, one_line
@@ -65,7 +64,7 @@ def _tensors(file: Path, where: str) -> dict[str, Tensor]:
     except AttributeError:  # no table at all
         tensors = {}
     except Exception as error:  # readers of damaged files raise nearly anything
-        if "allowlisted" in str(error):
+        if "allowlist" in str(error):
             raise UserError(
                 f"{where}: holds Python objects besides tensors, which are not read; save model.state_dict() alone"
             ) from error
@@ -125,7 +124,7 @@ def _translator(network: nn.Module, model: str) -> Callable[..., Mapping[str, Te
     return getattr(module, "checkpoint_filter_fn", None)
 
 
-def head_names(network: nn.Module) -> tuple[str, ...]:
+def head_names(network: Any) -> tuple[str, ...]:
     """The names of a network's classifiers, by timm's configuration of it, else by what it says itself."""
     named = (getattr(network, "pretrained_cfg", None) or {}).get("classifier")
     if named:

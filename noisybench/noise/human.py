@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from noisybench.core.errors import UserError
-from noisybench.core.files import open_regular
+from noisybench.core.errors import UserError, one_line
 from noisybench.noise.arrays import read_arrays
 from noisybench.noise.label_files import matching_rows
 from noisybench.noise.request import NoiseKind, NoiseRequest
@@ -29,7 +26,6 @@ COLUMNS = {
     "human": ("noisy_label", "noisy"),
 }
 CLEAN = ("clean_label", "clean")
-NUMPY_CORES = ("numpy.core", "numpy._core")  # the module's names before and since NumPy 2
 
 
 def human(kind: str) -> Callable[[NoiseRequest], tuple[np.ndarray, str]]:
@@ -75,40 +71,22 @@ def read_labels(file: Path) -> dict[str, np.ndarray]:
         found = _read_torch(file)
     else:
         found = read_arrays(file, "a file of human labels", f"get it from {SOURCE}")
-    arrays = {name: np.asarray(value) for name, value in found.items()}
     return {
-        name: array.astype(np.int64) for name, array in arrays.items() if array.ndim == 1 and array.dtype.kind in "iu"
+        name: array.astype(np.int64) for name, array in found.items() if array.ndim == 1 and array.dtype.kind in "iu"
     }
 
 
 def _read_torch(file: Path) -> dict[str, np.ndarray]:
-    import torch
+    from noisybench.noise.torch_file import read_torch_arrays
 
-    # Upstream stores NumPy arrays. Only what rebuilds a plain integer array is allowed: weights_only refuses the rest.
-    multiarray = importlib.import_module("numpy._core.multiarray")
-    rebuild, scalar = multiarray._reconstruct, multiarray.scalar
-    allowed: list[Any] = [
-        np.ndarray,
-        np.dtype,
-        type(np.dtype(np.int64)),
-        *(
-            (function, f"{module}.multiarray.{function.__name__}")
-            for function in (rebuild, scalar)
-            for module in NUMPY_CORES
-        ),
-    ]
     try:
-        with torch.serialization.safe_globals(allowed), open_regular(file) as stream:
-            found = torch.load(stream, map_location="cpu", weights_only=True)
+        return {name: np.asarray(value) for name, value in read_torch_arrays(file).items()}
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file; get it from {SOURCE}") from error
     except Exception as error:  # whatever a pickle machine raises over bytes that were not made for it
-        raise UserError(f"{file}: not a file of human labels ({' '.join(str(error).split())[:150]})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: not a file of human labels (a {type(found).__name__}, not a table of arrays)")
-    return found
+        raise UserError(f"{file}: not a file of human labels ({one_line(error)[:150]})") from error
 
 
 def _column(file: Path, arrays: dict[str, np.ndarray], names: tuple[str, ...], what: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from noisybench.core.errors import UserError
+from noisybench.core.files import open_regular
 from noisybench.core.shares import limited_rows
 from noisybench.noise.artifact import NoiseArtifact
 from noisybench.noise.request import NoiseKind, NoiseRequest
@@ -121,7 +122,8 @@ def _read(file: Path, columns: list[str]) -> dict[str, list[str]]:
     import pyarrow.csv
 
     try:
-        header = pyarrow.csv.open_csv(file).schema.names
+        with open_regular(file):  # the reader itself would wait for a pipe
+            header = pyarrow.csv.open_csv(file).schema.names
         as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pyarrow.string()))
         table = pyarrow.csv.read_csv(file, convert_options=as_text)
     except FileNotFoundError as error:

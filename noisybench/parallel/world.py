@@ -87,6 +87,10 @@ class World:
         """Let a network's passes run in the run's mixed precision, with outputs in float32. No process is involved."""
         return self._accelerator.prepare_model(network, device_placement=False, evaluation_mode=True)
 
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Within it operations run in the run's mixed precision, as a prepared network's passes do."""
+        return getattr(self._accelerator, "autocast", contextlib.nullcontext)()
+
     def part(self, size: int) -> slice:
         """This process's contiguous part of ``size`` items; parts differ by at most one item."""
         return slice(0, size) if self.alone else self._part(size)

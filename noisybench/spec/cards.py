@@ -16,6 +16,7 @@ from noisybench.spec import extensions
 from noisybench.spec.extension_kinds import BUILT_IN, HUB
 from noisybench.spec.metrics import LAST, RULES
 from noisybench.spec.track import TRACKS, ShortTrack, Track
+from noisybench.spec.tuning import Range, Tuned, key_fault
 
 
 class Card(BaseModel):
@@ -66,7 +67,17 @@ class MethodCard(Card):
     )
     recipe_sources: dict[str, str] = Field(default={}, description="where the values of a recipe come from")
     blind: dict[str, Any] = Field(default={}, description="configuration of the blind ruleset: one for all noise")
+    tune: dict[str, Range] = Field(default={}, description="what `noisybench tune` tries, by the setting's name")
+    tuned: dict[str, Tuned] = Field(default={}, description="how the recipe of this name was found by it")
     claims: list[Claim] = []
+
+    @model_validator(mode="after")
+    def _tunes_what_there_is(self):
+        for fault in filter(None, map(key_fault, self.tune)):
+            raise ValueError(fault)
+        for name in self.tuned.keys() - self.recipes.keys():
+            raise ValueError(f"tuned names the recipe {name!r}, which the card has not")
+        return self
 
     @model_validator(mode="after")
     def _trains_as_the_track_says(self):
@@ -199,7 +210,7 @@ class BenchmarkCard(Card):
         min_length=1,
         description="what a suite runs, each NAME or NAME[KEY=VALUE,…]; a board takes records of any method",
     )
-    seeds: int = Field(default=3, ge=1, description="how many a suite runs, counted from 0; a board takes any")
+    seeds: int = Field(default=3, ge=1, le=1000, description="how many a suite runs, counted from 0; a board takes any")
     protocol: Literal["sealed", "authors"] = "sealed"
     ruleset: Literal["paper", "blind"] = "paper"
     track: Track = "standard"

@@ -65,6 +65,11 @@ class RunConfig(Strict, frozen=True):
     model: str = "noisybench_cnn8"
     pretrained: bool = Field(default=False, description="start from the model's published weights")
     weights_sha256: str | None = Field(default=None, description="of the weights file; found when it is resolved")
+    initialisation: Literal["model", "torch"] = Field(
+        default="model",
+        description="model: as the model's code has it (noisybench's own: Kaiming, fan out); torch: torch's default "
+        "for convolutions, linear layers and BatchNorm",
+    )
     frozen: bool = Field(
         default=False, description="the model is fixed and its features are computed once; a head is trained on them"
     )
@@ -73,6 +78,7 @@ class RunConfig(Strict, frozen=True):
     image_size: int | None = Field(
         default=None,
         ge=4,
+        le=2048,
         description="side in pixels; if not given, the dataset's own, or with pretrained weights the model's",
     )
     preprocess: PreprocessConfig = PreprocessConfig()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from noisybench.core.errors import UserError, one_line
 from noisybench.core.file_names import escaped
+from noisybench.core.files import open_regular
 
 
 def read_rows(file: Path, source: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -21,8 +23,9 @@ def read_rows(file: Path, source: str) -> tuple[list[str], list[dict[str, str]]]
         UserError: it is missing, unreadable, not in UTF-8, or a row has more cells than there are columns.
     """
     try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened, restval="", skipinitialspace=True)
+        with open_regular(file) as opened:
+            text = io.TextIOWrapper(opened, newline="", encoding="utf-8-sig")
+            reader = csv.DictReader(text, restval="", skipinitialspace=True)
             columns = [escaped((name or "").strip()) for name in reader.fieldnames or []]
             reader.fieldnames = columns
             rows = []

@@ -35,6 +35,7 @@ LATER_FIELDS: dict[str, Any] = {
     "mixed_precision": "no",
     "channels_last": False,
     "batch_parts": 1,
+    "initialisation": "model",
     "track": STANDARD,
     "schedule": {"warmup": 0, "settings": {}},
     "frozen": False,
@@ -44,6 +45,7 @@ LATER_FIELDS: dict[str, Any] = {
     # than the same run had before; one without any keeps its id.
     "augment": {"extra": {}, "draws": None},
     "weights_sha256": None,
+    "optimizer": {"backbone_lr_factor": 1.0, "layer_decay": None},
     # With pretrained weights images are prepared as these ask for, so such a run has another id than it had before.
     "preprocess": {
         "input_size": None,
@@ -56,7 +58,11 @@ LATER_FIELDS: dict[str, Any] = {
 }
 
 
-LATER_SETTINGS = {"mslg": {"meta_every": 1}, "metalabelnet": {"label_floor": 0.0}}  # of methods
+LATER_SETTINGS: dict[str, dict[str, Any]] = {  # of methods
+    "mslg": {"meta_every": 1},
+    "metalabelnet": {"label_floor": 0.0},
+    "dividemix": {"warmup_batch_factor": 1},
+}
 
 
 def _later(config: dict[str, Any]) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def _for_pretrained(values: dict[str, Any], card: DatasetCard) -> dict[str, Any]
     if not values.get("pretrained") and values.get("weights") is None:
         return {}
     # By name: timm, which alone knows, needs torch. Who trains no pretrained model does not wait for it.
-    found = imported("noisybench.models.data_config:data_config")(model, card.channels)
+    found = imported("noisybench.models.create:data_config")(model, card.channels)
     if found is None:
         return {}
     asked = {
@@ -369,6 +369,8 @@ def _check_that_it_fits(config: ResolvedConfig, dataset_card: DatasetCard) -> No
         learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
     if config.mixed_precision == "bf16" and config.precision == "float64":
         raise UserError("mixed_precision bf16 is for precision float32, not float64")
+    if config.pretrained and config.initialisation != "model":
+        raise UserError(f"initialisation {config.initialisation!r} with pretrained weights: leave one of them out")
     if config.optimizer.nesterov and config.optimizer.name != "sgd":
         raise UserError(f"optimizer.nesterov needs optimizer.name=sgd, not {config.optimizer.name}")
 

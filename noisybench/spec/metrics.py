@@ -360,8 +360,8 @@ def detected_by_network(curves: Mapping[str, Any]) -> bool:
 
     A method that does has the metrics of them beside those of detection, in the same epochs.
     """
-    detected = any(curves.get(metric.name, [None])[-1] is not None for metric in DETECTION)
-    return detected and curves.get(LABELS_ESTIMATED.name, [None])[-1] is None
+    detected = any((curves.get(metric.name) or [None])[-1] is not None for metric in DETECTION)
+    return detected and (curves.get(LABELS_ESTIMATED.name) or [None])[-1] is None
 
 
 BY_NETWORK, BY_ESTIMATE = "the network's probabilities", "the method's label estimate"

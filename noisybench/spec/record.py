@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from noisybench.core.errors import UserError, one_line
 from noisybench.core.files import canonical_json, read_regular, write_json
@@ -32,6 +32,19 @@ class Fingerprints(BaseModel):
     noise: str
     split: str
     weights: str | None = Field(description="the final weights of all networks")
+    state: str | None = Field(
+        default=None,
+        description="the rest of the method's final state: per-sample columns, trained rows, optimizers, numbers; None "
+        "in records of release 0.1",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_stored(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A record of release 0.1 is stored again as it was, to the bit."""
+        found = whole(self)
+        if found["state"] is None:
+            del found["state"]
+        return found
 
 
 class InformationUsed(BaseModel):
@@ -47,7 +60,7 @@ class InformationUsed(BaseModel):
         "(in records of release 0.1: true)"
     )
     extra_data: bool = False
-    tuning_trials: int = 0
+    tuning_trials: int = Field(default=0, description="trials of `noisybench tune` behind the recipes that it used")
 
 
 class Cost(BaseModel):

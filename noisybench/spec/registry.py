@@ -25,6 +25,7 @@ from noisybench.spec import extensions
 from noisybench.spec.cards import BenchmarkCard, Card, DatasetCard, MethodCard
 from noisybench.spec.extension_kinds import KINDS
 from noisybench.spec.extensions import OWN_PACKAGE, Broken, Unusable, disabled, find, load, names
+from noisybench.spec.tuning import check_settings
 from noisybench.spec.user_images import is_own, own_card
 
 CARDS_GROUP = "noisybench.cards"
@@ -262,7 +263,12 @@ def method_card(name: str) -> MethodCard:
         if name in method_entry_points() or ":" in name:
             return MethodCard(name=name, title=name)
         load("method", name)  # says what is wrong with the name
-    return _load_card("methods", name, MethodCard)
+    card = _load_card("methods", name, MethodCard)
+    if card.tune:
+        # Imported when it is asked: it asks this module for methods.
+        settings = importlib.import_module("noisybench.spec.method_settings").method_settings(name)
+        check_settings(name, card.tune, settings)
+    return card
 
 
 @functools.cache

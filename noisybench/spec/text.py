@@ -6,17 +6,22 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from noisybench.core.errors import UserError
+from noisybench.core.errors import UserError, one_line
+from noisybench.core.files import read_regular
+
+MOST_BYTES = 2**24  # of a configuration file
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The content of a ``--config`` file (TOML)."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"--config {path}: no such file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"--config {path}: not a readable TOML file: {error}") from error
+    except UserError as error:
+        raise UserError(f"--config {error}") from error
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or of numbers with thousands of digits
+        raise UserError(f"--config {path}: not a readable TOML file: {one_line(error)[:200]}") from error
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -32,6 +37,8 @@ def parse_override(text: str) -> dict[str, Any]:
         value: Any = tomllib.loads(f"value = {value_text}")["value"]
     except tomllib.TOMLDecodeError:
         value = value_text
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or thousands of brackets
+        raise UserError(f"--set {name[:100]}: the value cannot be read: {one_line(error)[:100]}") from error
     parts = name.split(".")
     if parts[0] == "method" and len(parts) > 1:
         parts[0] = "settings"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -15,14 +17,58 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-class Strict(BaseModel, extra="forbid", frozen=True):
+LARGEST = 2**63 - 1  # of whole numbers: what every part of a run can count with
+
+
+def _fault(value: object) -> str | None:
+    """What no value of a configuration may be, at any depth; None if it is none of that."""
+    if isinstance(value, dict):
+        return next((fault for part in value.items() for fault in map(_fault, part) if fault), None)
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(_fault, value)), None)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "input should be a whole number below 2^63"
+    text = str(value) if isinstance(value, str | Path) else ""
+    if "\0" in text:
+        return f"input should be text without NUL, not {text[:60]!r}"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return f"input should be text in UTF-8, not {text[:60]!r}"
+    return None
+
+
+class Plain(BaseModel):
+    """A table whose values can be written as JSON, and whose numbers are no truth values: ``true`` is not 1."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _values_are_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        fault = _fault(value)
+        if fault is None and isinstance(value, bool):
+            kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+            if kinds & {int, float} and bool not in kinds:
+                fault = f"input should be a number, not {str(value).lower()}"
+        if fault is not None:
+            raise ValueError(fault)
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of: those of ``int | None``, and of ``Annotated[float, …] | None``."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    return {annotation}
+
+
+class Strict(Plain, extra="forbid", frozen=True):
     """A table that refuses unknown keys and cannot be changed.
 
     Its subclasses say ``frozen=True`` again: type checkers read it from the class's own line alone.
     """
 
 
-class Settings(BaseModel):
+class Settings(Plain):
     """A method's own settings. Subclass it; unknown names are refused."""
 
     # Not frozen by the class's own line: type checkers would ask every subclass to repeat it.
@@ -37,6 +83,18 @@ class OptimizerConfig(Strict, frozen=True):
     momentum: Fraction = Field(default=0.9, description="SGD's momentum; Adam's beta1")
     weight_decay: NonNegative = 5e-4
     nesterov: bool = False
+    backbone_lr_factor: Positive = Field(
+        default=1.0, description="the rate of all but the classifier, as a multiple of the classifier's"
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None,
+        description="the rate of a layer, as a multiple of that of the layer above; layers as timm counts them",
+    )
+
+    @property
+    def layered(self) -> bool:
+        """Whether layers have rates of their own."""
+        return self.backbone_lr_factor != 1.0 or self.layer_decay not in (None, 1.0)
 
 
 class ScheduleConfig(Strict, frozen=True):
@@ -86,7 +144,7 @@ class AugmentConfig(Strict, frozen=True):
     vertical_flip: bool = False
     meta_set: bool = Field(default=True, description="augment the meta set's images too")
     extra: dict[str, dict[str, Any]] = Field(
-        default={}, description="further augmentations by name, each with its settings; applied last, in order of name"
+        default={}, description="further augmentations by name, each with its settings; applied last"
     )
     draws: Literal[2] | None = Field(
         default=None,

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from noisybench.core.batches import smallest_batch
 from noisybench.core.errors import MethodError, UserError
 from noisybench.data.loader import BatchOrder, TrainLoader
 from noisybench.methods.base import Method
 from noisybench.methods.context import Context
-from noisybench.methods.priors import needs_fault
 from noisybench.methods.store import SampleStore
 from noisybench.models import HeadSpec, NetworkSpec, create_head, create_network, read_weights
+from noisybench.models.create import needs_two_images
 from noisybench.models.sync_batchnorm import of_each_process, synchronize_batchnorm
 from noisybench.noise import traits_of
 from noisybench.parallel.world import World
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
+from noisybench.train.needs import declared_needs, refuse_an_unknown_rate, refuse_what_no_split_has
 from noisybench.train.prepare import RunData, Streams
 
 
@@ -33,19 +35,6 @@ class Place:
     dtype: torch.dtype
 
 
-def declared_needs(name: str) -> frozenset[str]:
-    """What a method declares to be told.
-
-    Raises:
-        UserError: it declares what there is not.
-    """
-    needs = registry.load_method(name).needs
-    fault = needs_fault(needs)
-    if fault is not None:
-        raise UserError(f"method {name!r}: {fault}")
-    return frozenset(needs)
-
-
 def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> tuple[Method, TrainLoader]:
     """The method and the loader that feeds it what it declares.
 
@@ -54,7 +43,13 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
         MethodError: the method raised.
     """
     method_class, needs = registry.load_method(config.method), declared_needs(config.method)
-    _refuse_what_is_missing(config, data, streams, needs)
+    refuse_what_no_split_has(config, data.splits, data.known)
+    refuse_an_unknown_rate(config, data.noise_rate, known=data.true_labels is not None)
+    if method_class.looks_ahead and config.optimizer.layered:
+        raise UserError(
+            f"method {config.method!r} looks ahead by a step of one rate for all layers: leave "
+            "optimizer.backbone_lr_factor and optimizer.layer_decay out"
+        )
     if config.batch_size < place.world.size:
         raise UserError(
             f"batch_size {config.batch_size} for {place.world.size} processes: give each at least one image"
@@ -62,10 +57,17 @@ def build(config: ResolvedConfig, data: RunData, streams: Streams, place: Place)
     loader = TrainLoader(
         streams.train,
         streams.meta if "meta_set" in needs else None,
-        BatchOrder(config.batch_size, config.seed, shuffled=config.order == "shuffled"),
+        BatchOrder(
+            config.batch_size,
+            config.seed,
+            shuffled=config.order == "shuffled",
+            smallest=smallest_batch(config.batch_parts),
+        ),
         views=method_class.views,
         world=place.world,
     )
+    if not config.frozen:  # heads have no BatchNorm
+        _refuse_batches_of_one(config, len(streams.train), _network_spec(config, data))
     context = _context(config, data, streams, place)
     try:
         method = method_class(method_class.Settings(**config.settings), context)
@@ -95,27 +97,6 @@ def _make_one_of_processes(config: ResolvedConfig, method: Method, world: World)
                 f"model {config.model!r} on {world.size} processes: {part} of {name} is another on each process than "
                 f"on one; give --set batch_parts={world.size}, which is part of the run id, or use one process"
             )
-
-
-def _refuse_what_is_missing(config: ResolvedConfig, data: RunData, streams: Streams, needs: frozenset[str]) -> None:
-    """Raise a UserError if the method declares what this run has not."""
-    if "meta_set" in needs and streams.meta is None:
-        raise UserError(
-            f"method {config.method!r} needs a clean meta set, and meta_size is 0: give --meta-size, or --clean-labels "
-            f"where true labels are unknown"
-        )
-    if data.true_labels is not None:
-        return
-    if "transition_matrix" in needs:
-        raise UserError(
-            f"method {config.method!r} needs the transition matrix, which nobody knows for the labels of "
-            f"{config.dataset}"
-        )
-    if "noise_rate" in needs and data.noise_rate == 0:
-        raise UserError(
-            f"method {config.method!r} needs the noise rate, which is unknown for the labels of {config.dataset}: "
-            f"give your estimate as --noise-rate"
-        )
 
 
 def _context(config: ResolvedConfig, data: RunData, streams: Streams, place: Place) -> Context:
@@ -177,12 +158,39 @@ def _initialiser(config: ResolvedConfig, data: RunData, world: World) -> Callabl
         return functools.partial(
             create_head, HeadSpec(config.head, data.features.width, data.dataset.num_classes), seed=config.seed
         )
-    spec = NetworkSpec(
+    return Initialiser(_network_spec(config, data), config, world)
+
+
+def _network_spec(config: ResolvedConfig, data: RunData) -> NetworkSpec:
+    return NetworkSpec(
         config.model,
         num_classes=data.dataset.num_classes,
         channels=data.dataset.card.channels,
         image_size=data.dataset.train.pixels.shape[-1],
         pretrained=config.pretrained,
         weights=None if config.weights is None else read_weights(config.weights, config.weights_sha256),
+        torch_default=config.initialisation == "torch",
     )
-    return Initialiser(spec, config, world)
+
+
+def _refuse_batches_of_one(config: ResolvedConfig, size: int, spec: NetworkSpec) -> None:
+    """Refuse training batches of one image for a network that cannot train on one.
+
+    A last batch of one is none: it joins the one before it.
+
+    Args:
+        size: of the noisy train set.
+
+    Raises:
+        UserError: each process's part of a batch, or the whole set, is one image.
+    """
+    least = min(config.batch_size, size) // config.batch_parts
+    if least > 1 or not needs_two_images(spec):
+        return
+    images = f"{size} training image{'s' * (size > 1)}"
+    what = images if size <= config.batch_size else f"batch_size {config.batch_size}"
+    parts = f" in {config.batch_parts} parts" if config.batch_parts > 1 else ""
+    raise UserError(
+        f"{what}{parts}: BatchNorm of model {config.model!r} needs at least two images at a time, so give "
+        f"{2 * config.batch_parts} or more"
+    )

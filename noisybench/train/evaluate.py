@@ -112,41 +112,65 @@ class TrainingMeter:
         self._given, self._true, self._world = given, true, world
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
-        self._first_bad = torch.full((), -1, dtype=torch.int64, device=given.device)
+        self._first_bad = -1
         self._zero = torch.zeros((), dtype=torch.float64, device=given.device)
+        # Of the steps that are not summed up yet: a step is only noted, so that the next can begin.
+        self._steps: list[tuple[int, int, Tensor]] = []  # number, counted rows, loss
+        self._logged: dict[str, list[tuple[Tensor | float, int]]] = {}
+        self._predicted: list[tuple[Tensor, Tensor]] = []  # the rows in the train set, and what was predicted of them
 
     @torch.no_grad()
     def add(self, batch, output) -> None:
         """Count one step."""
         # A batch that all processes compute alone is counted by the main process.
-        counted = int(not self._world.alone or self._world.is_main)
-        rows = len(batch.index) * counted
-        bad = ~torch.isfinite(output.loss) & (self._first_bad < 0)
-        self._first_bad = torch.where(bad, batch.step, self._first_bad)
-        self._accumulate(LOSS.name, output.loss.detach() * rows, rows)
+        counted = not self._world.alone or self._world.is_main
+        rows = len(batch.index) if counted else 0
+        self._steps.append((batch.step, rows, output.loss.detach().clone()))
         for name, value in output.logs.items():
-            number = value.detach() if isinstance(value, Tensor) else float(value)
-            self._accumulate(METHOD_LOGS + name, number * rows, rows)
-        if output.logits is None:
-            return
-        predicted, given = output.logits.argmax(1), self._given[batch.index]
-        true = None if self._true is None else self._true[batch.index]
+            kept = value.detach().clone() if isinstance(value, Tensor) else float(value)
+            self._logged.setdefault(METHOD_LOGS + name, []).append((kept, rows))
+        if output.logits is not None and counted:
+            self._predicted.append((batch.index, output.logits.argmax(1)))
+
+    @torch.no_grad()
+    def _sum_up(self) -> None:
+        """Add the steps that were noted to the sums."""
+        if self._steps:
+            losses = torch.stack([loss for *_, loss in self._steps])
+            bad = (~losses.isfinite()).nonzero()
+            if len(bad) and self._first_bad < 0:
+                self._first_bad = self._steps[int(bad[0])][0]
+            self._accumulate(LOSS.name, [(loss, rows) for _, rows, loss in self._steps])
+        for name, values in self._logged.items():
+            self._accumulate(name, values)
+        if self._predicted:
+            self._count(*(torch.cat(parts) for parts in zip(*self._predicted, strict=True)))
+        self._steps, self._logged, self._predicted = [], {}, []
+
+    def _accumulate(self, name: str, values: list[tuple[Tensor | float, int]]) -> None:
+        """Add values, each times its rows, in their order."""
+        totals = [torch.as_tensor(value * rows) for value, rows in values]
+        alike = len({(total.dtype, total.device) for total in totals}) == 1  # one copy for all
+        column = (torch.stack(totals) if alike else torch.stack([t.to(self._zero) for t in totals])).to(self._zero)
+        column[0] += self._sums.get(name, self._zero)
+        self._sums[name] = column.cumsum(0)[-1]
+        self._counts[name] = self._counts.get(name, 0) + sum(rows for _, rows in values)
+
+    def _count(self, index: Tensor, predicted: Tensor) -> None:
+        given = self._given[index]
+        true = None if self._true is None else self._true[index]
         for metric in measured_at("steps"):
             if metric.knows_truth and true is None:
                 continue
             hits, among = metric.counted(predicted, given, true)
-            if among is None:
-                self._accumulate(metric.name, hits.sum() * counted, rows)
-            else:
-                self._accumulate(metric.name, (hits & among).sum() * counted, among.sum() * counted)
-
-    def _accumulate(self, name: str, total: Tensor | float, count: Any) -> None:
-        self._sums[name] = self._sums.get(name, self._zero) + total
-        self._counts[name] = self._counts.get(name, 0) + count
+            total, count = (hits.sum(), len(index)) if among is None else ((hits & among).sum(), int(among.sum()))
+            self._sums[metric.name] = self._sums.get(metric.name, self._zero) + total
+            self._counts[metric.name] = self._counts.get(metric.name, 0) + count
 
     def first_bad_step(self) -> int | None:
         """The first step whose loss was not finite, on any process."""
-        steps = torch.full((self._world.size,), -1, dtype=torch.int64, device=self._first_bad.device)
+        self._sum_up()
+        steps = torch.full((self._world.size,), -1, dtype=torch.int64, device=self._zero.device)
         steps[self._world.rank] = self._first_bad
         steps = self._world.total(steps + 1) - 1
         bad = steps[steps >= 0]
@@ -154,6 +178,7 @@ class TrainingMeter:
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far over all processes, which all call it: a later run may have another number of them."""
+        self._sum_up()
         names = sorted(self._sums)
         totals = [self._world.total(torch.stack(self._total_and_count(name))) for name in names]
         bad = self.first_bad_step()
@@ -163,11 +188,12 @@ class TrainingMeter:
         """Put back what :meth:`state_dict` gave; the main process carries it on."""
         for name, saved in state["totals"].items():
             total, count = saved.to(self._zero.device) * self._world.is_main
-            self._accumulate(under_method(name), total, count)
-        self._first_bad.fill_(state["first_bad"])
+            self._sums[under_method(name)], self._counts[under_method(name)] = total, float(count)
+        self._first_bad = int(state["first_bad"])
 
     def means(self) -> dict[str, float]:
         """Means over all processes' rows of the epoch."""
+        self._sum_up()
         found = {}
         for name in sorted(self._sums):
             total, count = self._world.sum(torch.stack(self._total_and_count(name))).tolist()
@@ -179,5 +205,5 @@ class TrainingMeter:
         """A running mean's two parts, float64."""
         return [
             self._sums[name].double(),
-            torch.as_tensor(self._counts[name], dtype=torch.float64, device=self._zero.device),
+            torch.tensor(self._counts[name], dtype=torch.float64, device=self._zero.device),
         ]

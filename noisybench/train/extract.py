@@ -84,7 +84,7 @@ class Extraction:
 
     def views(self) -> list[View]:
         """What a run needs: of each part the plain view, of those that a method trains on the augmented ones too."""
-        views = [View(part) for part in self._dataset.parts]
+        views = [View(part) for part, images in self._dataset.parts.items() if len(images)]
         if self._settings.views:
             declared = registry.load_method(self._config.method).views
             strengths = {"weak"} if isinstance(declared, int) else set(declared)

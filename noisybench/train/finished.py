@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from noisybench.core.errors import DamagedCheckpoint, UserError
 from noisybench.parallel.world import World
+from noisybench.spec.identity import with_later_fields
 from noisybench.spec.layers import resolve_dict
 from noisybench.train import checkpoint_file
 from noisybench.train.build import Place
@@ -37,6 +38,7 @@ def load_run(folder: Path, data_path: Path | None = None) -> Session:
         raise UserError(f"{folder}: the run is not finished; finish it with --resume first")
     try:
         stored = json.loads(output.config.read_text(encoding="utf-8"))["config"]
+        stored = with_later_fields(stored)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{output.config}: unreadable ({error})") from error
     checkpoints = checkpoint_file.checkpoints(output.checkpoints)

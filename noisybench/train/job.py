@@ -97,7 +97,7 @@ class Job:
                 if device.type == "cpu":
                     stack.enter_context(keeping_freed_memory())
                 stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-                stack.enter_context(_default_dtype(torch.float32))
+                stack.enter_context(default_dtype(torch.float32))
                 stack.push(self._report)
             self._stack = stack.pop_all()
         return self
@@ -141,7 +141,7 @@ class Job:
             with world.together():
                 self._session = session = Session(config, data, self._place)
         except MethodError:
-            self._start(data)
+            self._start()
             raise
         with world.together():
             if self._resume and any(map(has_batchnorm, session.method.modules().values())):
@@ -155,7 +155,7 @@ class Job:
                 f"it is never run: give more --epochs, or --set method.{name}={max(1, config.epochs // 3)}"
             )
         with world.together():
-            self._start(data)
+            self._start()
         self._checkpoints = Checkpoints(output.checkpoints, config, self._place, self._signals, self._started)
         if self._resume:
             self._go_on(session)
@@ -171,10 +171,9 @@ class Job:
             raise RuntimeError("a job's session is there once it is assembled")
         return self._session
 
-    def _start(self, data: RunData) -> None:
+    def _start(self) -> None:
         if self._place.world.is_main:
             self._output.start(self._config, resume=self._resume)
-            self._output.write_noise(data.noise)
 
     def _go_on(self, session: Session) -> None:
         """Take the session to its last checkpoint, if there is one."""
@@ -246,6 +245,7 @@ class Job:
         if self._place.world.is_main:
             if estimate is not None:
                 output.write_labels(data, estimate)
+            output.write_noise(data.noise)  # it holds the true labels: not before the method's last hook
             output.write_result(result)
         estimated = None if estimate is None else estimate.soft_labels.argmax(1).cpu().numpy()
         self._trackers.finish(Results(result, data.noise, data.given_labels, estimated))
@@ -269,7 +269,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """What new float tensors are of, whatever the caller has set."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

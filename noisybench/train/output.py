@@ -21,8 +21,8 @@ from noisybench.train.prepare import RunData
 
 
 class OutputFolder:
-    """One run's folder: ``config.json``, ``noise.npz``, ``metrics.jsonl``, ``checkpoints/``, and at the end
-    ``result.json`` and ``labels.parquet``."""
+    """One run's folder: ``config.json``, ``metrics.jsonl``, ``checkpoints/``, and at the end ``result.json``,
+    ``labels.parquet`` and ``noise.npz``: with the true labels, which lie in the folder of no run that goes on."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -97,6 +97,7 @@ class OutputFolder:
             self._lock.acquire()
             self.check(config, resume=resume)
             remove_temporaries(self.path)
+            self.noise.unlink(missing_ok=True)  # of a run that an earlier release began
             write_json(self.config, {"run_id": config.run_id, "config": config.model_dump(mode="json")})
         except OSError as error:
             raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from error

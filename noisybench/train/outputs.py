@@ -65,6 +65,10 @@ def check_plan(plan: Any, num_rows: int) -> list[Pass]:
                     f"Pass.{name} names rows {int(rows.min())} to {int(rows.max())}; the train set has rows 0 to "
                     f"{num_rows - 1}",
                 )
+        for name in ("batch_size", "paired_size"):
+            size = getattr(part, name)
+            if size is not None and (type(size) is not int or size < 1):
+                raise BadOutput("trains", f"Pass.{name} is {size!r:.60}: give a whole number from 1")
         if part.paired_rows is not None and not len(part.paired_rows):
             raise BadOutput("trains", "Pass.paired_rows is empty: leave it out where nothing accompanies the rows")
     if not any(part.rows is None or len(part.rows) for part in plan):

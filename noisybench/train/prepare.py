@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from noisybench.data import Dataset, Images, SplitInput, Splits, loaded, open_limited, split
 from noisybench.data.augment import Augmenter, Normalizer
+from noisybench.data.decode import Preprocess
 from noisybench.data.features import Features, FeatureStream, ViewPool
 from noisybench.data.loader import Stream
 from noisybench.noise import NoiseArtifact, NoiseRequest, make_noise, transition_matrix
@@ -17,6 +18,7 @@ from noisybench.spec import registry
 from noisybench.spec.cards import SplitSizes
 from noisybench.spec.checked_labels import read_checked
 from noisybench.spec.config import ResolvedConfig
+from noisybench.train.needs import refuse_what_no_split_has
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class RunData:
     true_labels: np.ndarray | None
     known: np.ndarray
     features: Features | None = None
+
+    def without_test(self) -> RunData:
+        """The same with no test image and no test label in it."""
+        none = np.empty(0, np.int64)
+        return replace(
+            self,
+            dataset=replace(self.dataset, test=self.dataset.test.take(none)),
+            splits=replace(self.splits, test=none),
+        )
 
     @property
     def achieved_rate(self) -> float | None:
@@ -87,10 +98,11 @@ def official_parts(config: ResolvedConfig, fits: Callable[[Dataset], object] | N
     Raises:
         UserError: the data is missing or unreadable.
     """
+    card = registry.dataset_card(config.dataset)
     opened = open_limited(
-        registry.dataset_card(config.dataset),
+        card,
         data_path=config.data_path,
-        image_size=config.image_size,
+        preprocess=Preprocess.of(card, config.side, config.preprocess),
         limit_train=config.limit_train,
         checked=read_checked(config.clean_labels) if config.clean_labels is not None else None,
         fits=fits,
@@ -130,9 +142,13 @@ def prepare(config: ResolvedConfig) -> RunData:
     """Load the dataset, draw the noise over its whole official train part, and split.
 
     Raises:
-        UserError: the data is missing or unreadable, or the parts asked for do not fit.
+        UserError: the data is missing or unreadable, or the parts asked for do not fit or lack what the method needs.
     """
-    return prepare_dataset(config, official_parts(config, lambda dataset: _split(config, dataset)))
+
+    def fits(dataset: Dataset) -> None:
+        refuse_what_no_split_has(config, _split(config, dataset), _true_labels(config, dataset))
+
+    return prepare_dataset(config, official_parts(config, fits))
 
 
 def _true_labels(config: ResolvedConfig, dataset: Dataset) -> np.ndarray:
@@ -174,13 +190,13 @@ def prepare_dataset(config: ResolvedConfig, dataset: Dataset) -> RunData:
 
 @dataclass(frozen=True)
 class Streams:
-    """The data of a run on the device. A set that is empty is None."""
+    """The data of a run on the device. A set that is empty is None, and the test set where a run may not have it."""
 
     train: Stream
     meta: Stream | None
     noisy_val: Stream | None
     clean_val: Stream | None
-    test: Stream
+    test: Stream | None
 
 
 def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: torch.dtype) -> Streams:
@@ -192,7 +208,8 @@ def streams(config: ResolvedConfig, data: RunData, device: torch.device, dtype: 
     if config.frozen:
         return _frozen_streams(config, data, (device, dtype))
     card, splits, dataset = data.dataset.card, data.splits, data.dataset
-    normalize = Normalizer(card.mean, card.std, device, dtype)
+    asked = config.preprocess
+    normalize = Normalizer(asked.mean or card.mean, asked.std or card.std, device, dtype)
 
     def augmenter(purpose: str, num_samples: int) -> Augmenter:
         return Augmenter(config.augment, num_samples, config.seed, purpose, device)
@@ -235,7 +252,7 @@ def _frozen_streams(config: ResolvedConfig, data: RunData, place: tuple[torch.de
     of_meta = pool(clean, "meta-features") if config.augment.meta_set else None
     train = stream("train", splits.train, data.given_labels, pool("train", "features"))
     test = stream("test", splits.test, dataset.test.labels[splits.test])
-    assert train is not None and test is not None  # no split leaves them empty
+    assert train is not None  # no split leaves it empty
     return Streams(
         train=train,
         meta=stream(clean, splits.meta, data.clean_labels(splits.meta), of_meta),

@@ -17,6 +17,7 @@ from noisybench.core.console import literal, printable, say
 from noisybench.spec.identity import with_later_fields
 from noisybench.spec.metrics import EPOCH, METRICS, in_figures, last_validation, titles
 from noisybench.spec.track import STANDARD
+from noisybench.spec.values import PreprocessConfig
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,21 @@ class Pace:
         return f"{self.what}: {done} of {total}{pace}"
 
 
+def _prepared(config: ResolvedConfig, side: int) -> str:
+    """How images are prepared where that is not as the dataset's card says."""
+    asked = config.preprocess
+    why = "for the pretrained weights" if config.pretrained or config.weights is not None else "as set"
+    parts = [f"{side}×{side} pixels"]
+    if asked.crop_pct is not None:
+        parts.append(f"{asked.crop_mode or 'center'} crop of {asked.crop_pct:g}")
+    if asked.interpolation is not None:
+        parts.append(asked.interpolation)
+    for name, values in (("mean", asked.mean), ("std", asked.std)):
+        if values is not None:
+            parts.append(f"{name} {' '.join(f'{value:.3f}' for value in values)}")
+    return f"images are prepared {why}: {', '.join(parts)}"
+
+
 class ConsoleProgress(Progress):
     """Reports on a console."""
 
@@ -113,6 +129,8 @@ class ConsoleProgress(Progress):
         size = f"{dataset.decoded_bytes() / 2**20:.0f} MiB decoded, memory budget {config.memory_budget} MiB"
         way = "images are resident" if dataset.resident else f"images are streamed by up to {config.workers} workers"
         self.say(f"{way} ({size})")
+        if config.preprocess != PreprocessConfig():
+            self.say(_prepared(config, dataset.train.pixels.shape[-1]))
         for note in dataset.notes:
             self.say(note)
         self._epochs = config.epochs
@@ -163,8 +181,8 @@ def summary_table(record: RunRecord) -> Table:
     table = Table(title=escape(printable(title)))
     table.add_column("metric")
     table.add_column("%", justify="right")
-    for title, last in last_validation(record.curves).items():
-        table.add_row(title, f"{100 * last:.2f}")
+    for title, accuracy in last_validation(record.curves).items():
+        table.add_row(title, f"{100 * accuracy:.2f}")
     for name, title in titles().items():
         if name in record.metrics:
             value = record.metrics[name]

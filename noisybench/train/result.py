@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from noisybench.core.machine import device_name, git_commit, peak_memory_bytes, versions
 from noisybench.models.data_config import weights_name
-from noisybench.models.fingerprint import weights_hash
+from noisybench.models.fingerprint import state_hash, weights_hash
 from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, final_values, selected
 from noisybench.spec.record import Cost, Fingerprints, InformationUsed, RunRecord
-from noisybench.train.build import Place, declared_needs
+from noisybench.spec.tuned import tuning_trials
+from noisybench.train.build import Place
+from noisybench.train.needs import declared_needs
 from noisybench.train.prepare import RunData
 from noisybench.train.progress_made import Past
 from noisybench.train.session import Session
@@ -44,6 +46,7 @@ def make_record(
             noise=data.noise.sha256,
             split=data.splits.fingerprint(),
             weights=weights_hash(method.modules()) if method is not None else None,
+            state=state_hash(method.state_dict(), without=method.modules()) if method is not None else None,
         ),
         noise={
             "kind": data.noise.kind,
@@ -61,6 +64,7 @@ def make_record(
             clean_labels_for_selection=len(data.splits.clean_val),
             noise_prior=sorted(needs - {"meta_set"}),
             pretrained_weights=_weights_used(config),
+            tuning_trials=tuning_trials(config),
         ),
         cost=Cost(
             wall_seconds=wall_seconds,

@@ -19,13 +19,15 @@ from noisybench.core import rng
 from noisybench.core.errors import MethodError, ProcessLost
 from noisybench.data.loader import Batch, Pass
 from noisybench.methods.base import LabelEstimate, StepOutput, optimizers_of
+from noisybench.methods.optimizers import rate_of, set_rate
 from noisybench.noise.kinds import traits_of
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.metrics import EPOCH, EVALUATION_SETS, LEARNING_RATE
 from noisybench.spec.schedule import learning_rate
-from noisybench.train.build import Place, build, declared_needs
+from noisybench.train.build import Place, build
 from noisybench.train.evaluate import TrainingMeter, detection_quality, evaluated, label_quality, suspicion_of_labels
 from noisybench.train.logs import STEP_HOOK, named_logs, with_epoch_logs
+from noisybench.train.needs import declared_needs
 from noisybench.train.outputs import BadOutput, check_estimate, check_plan, check_step
 from noisybench.train.prepare import RunData, streams
 from noisybench.train.progress_made import BegunEpoch, Past, saved_progress
@@ -97,8 +99,7 @@ class Session:
         """
         rate = learning_rate(self.config.optimizer.lr, self.config.schedule, epoch, self.config.epochs)
         for optimizer in self.method.context.scheduled:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("rate_factor", 1.0)
+            set_rate(optimizer, rate)
         self.guarded(self.method.start_epoch, epoch)
         return self.guarded(lambda: check_plan(self.method.epoch_plan(epoch), len(self.streams.train)))
 
@@ -116,7 +117,8 @@ class Session:
             skipped = min(max(begun.first_step + skip - first, 0), size)
             for batch in loader.batches(part, epoch=epoch, number=number, first_step=first, skip=skipped):
                 with world.computing(world.share_of(batch.global_size, config.batch_size)):
-                    torch.manual_seed(rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank))
+                    key = rng.key(config.seed, "step", batch.step, 0 if world.alone else world.rank)
+                    rng.seed_torch(key, self.place.device)
                     output = self.guarded(self._checked_step, batch, step=batch.step)
                     yield Step(batch, output, (batch.step + 1 - begun.first_step) / batches)
             first += size
@@ -192,7 +194,7 @@ class Session:
     def _learning_rate(self) -> float | None:
         """The rate that the method's first optimizer has now; None if it has no optimizer."""
         optimizer = next(iter(optimizers_of(self.method).values()), None)
-        return None if optimizer is None else float(optimizer.param_groups[0]["lr"])
+        return None if optimizer is None else rate_of(optimizer)
 
     def estimate_labels(self) -> LabelEstimate | None:
         """What the method believes of the training labels now.

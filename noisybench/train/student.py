@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisybench.core import rng
+from noisybench.core.batches import num_batches, rows_of_batch
 from noisybench.data import Dataset
 from noisybench.data.augment import Augmenter, Normalizer
 from noisybench.data.loader import Stream
-from noisybench.methods.optimizers import build_optimizer
+from noisybench.methods.optimizers import build_optimizer, set_rate
 from noisybench.models import NetworkSpec, create_network
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.schedule import learning_rate
@@ -51,7 +52,7 @@ def student_predictions(
         dataset.train.labels,
         np.arange(len(dataset.train)),
         Augmenter(config.augment, len(dataset.train), config.seed, "student-augment", device),
-        Normalizer(card.mean, card.std, device, dtype),
+        Normalizer(config.preprocess.mean or card.mean, config.preprocess.std or card.std, device, dtype),
         workers=config.workers,
     )
 
@@ -100,11 +101,11 @@ def _fit(config: ResolvedConfig, network: nn.Module, stream: Stream, loss: Calla
     network.train()
     step = 0
     for epoch in range(config.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs)
+        set_rate(optimizer, learning_rate(config.optimizer.lr, config.schedule, epoch, config.epochs))
         order = torch.from_numpy(rng.permutation(len(stream), config.seed, "student-order", number, epoch))
-        for rows in order.to(stream.device).split(config.batch_size):
-            torch.manual_seed(rng.key(config.seed, "student-step", number, step))
+        for position in range(num_batches(len(stream), config.batch_size)):
+            rows = order[rows_of_batch(position, len(stream), config.batch_size)].to(stream.device)
+            rng.seed_torch(rng.key(config.seed, "student-step", number, step), stream.device)
             images = stream.view(rows, (number, epoch))
             optimizer.zero_grad(set_to_none=True)
             loss(network(images), images, stream.labels[rows]).backward()

@@ -114,6 +114,8 @@ def test_work_of_a_run():
     config = resolve(RunConfig(method="mslg", dataset="synthetic", noise_rate=0.2, epochs=3))
     assert steps(config) == 3 * 3  # 200 images less 30 + 10 + 10 held out, 60 a batch
     assert forward_images(config) == 10 * 9 * 60
+    one_left = resolve(RunConfig(method="ce", dataset="synthetic", noise_rate=0.2, epochs=3, batch_size=149))
+    assert steps(one_left) == 3  # 150 = 149 + 1, and a last batch of one is none
 
 
 def test_a_dataset_whose_size_depends_on_its_files_has_no_known_cost(cli, tmp_path, monkeypatch):

@@ -73,13 +73,13 @@ def test_lists_and_cards(cli):
     assert "pair-flip" in cli("noises")[1]
     assert "the next one" in cli("noises", "show", "pair-flip")[1]
     code, _, err = cli("methods", "show", "msl")
-    assert code == 2 and err == "noisybench: unknown method 'msl': did you mean mslg?\n"
+    assert code == 2 and err == "noisybench: unknown method 'msl': did you mean mslg or mlc?\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "mlsg"], "unknown method 'mlsg': did you mean mslg?"),
+        (["--method", "mlsg"], "unknown method 'mlsg': did you mean mslg or ls?"),
         (["--dataset", "digts"], "unknown dataset 'digts': did you mean digits?"),
         (["--model", "resnt18"], "unknown model 'resnt18': did you mean resnet18"),
         (["--model", "resnet18.a1_in1"], "unknown model 'resnet18.a1_in1': did you mean resnet18.a1_in1k"),

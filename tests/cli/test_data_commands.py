@@ -14,6 +14,8 @@ import trees
 from odd_images import bomb
 from PIL import Image
 
+from noisybench.data.pixels import StreamedPixels
+
 SMALL = ("--image-size", "16", "--model", "noisybench_mlp", "--set", "pretrained=false", "--batch-size", "16")
 
 
@@ -84,6 +86,38 @@ REFUSED = {
     ),
     "give --meta-size, or --clean-labels": ("--meta-size", "0", "--method", "mslg"),
 }
+
+
+@pytest.mark.parametrize(
+    ("method", "sizes", "said"),
+    [
+        ("mslg", ("--meta-size", "0"), "needs a clean meta set, and meta_size is 0: give --meta-size"),
+        (
+            "mslg",
+            ("--limit-train", "30", "--meta-size", "0"),
+            "needs a clean meta set, and meta_size is 0 at --limit-train 30: give --meta-size",
+        ),
+        ("ce", ("--meta-size", "400"), "meta_size 400"),
+        (
+            "ce",
+            ("--limit-train", "40", "--meta-size", "5", "--set", "noisy_val_size=50"),
+            "--limit-train 40 leaves too few images",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_found_before_any_image_is_decoded(
+    cli, tmp_path, monkeypatch, small_cifar10, cifar_like, method, sizes, said
+):
+    def fetch(self, rows):
+        raise AssertionError("an image was decoded")
+
+    for way in ("fetch", "load", "broken"):
+        monkeypatch.setattr(StreamedPixels, way, fetch)
+    small = ("--set", "noisy_val_size=10", "--set", "clean_val_size=10", "--noise-rate", "0.2", "--method", method)
+    arguments = ("--dataset", small_cifar10, "--data-path", cifar_like, *small, *sizes)
+    code, out, err = cli("run", *arguments, "--output", tmp_path / "run")
+    assert (code, out) == (2, "") and said in err and err.count("\n") == 1, err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("message", REFUSED)

@@ -48,7 +48,7 @@ def test_the_page_works(place):
     assert "Lines of file and class name" in outputs["noisybench layouts"]
     record = RunRecord.load(place / "run" / "result.json")
     assert (record.config["noise"], record.config["model"]) == ("to-first", "my_linear")
-    assert record.config["augment"]["extra"] == {"cutout": {"size": 3}}
+    assert record.config["augment"]["extra"] == {"blot": {"size": 3}}
     assert record.curves["learning_rate"] == pytest.approx([0.05, 0.05 * 0.5**1.5])
     assert 0.2 < record.noise["achieved_rate"] < 0.34  # 0.3 of nine classes in ten
     rows = [json.loads(line) for line in (place / "run" / "lines.jsonl").read_text().splitlines()]

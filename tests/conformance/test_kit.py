@@ -145,7 +145,7 @@ def test_a_bad_name_is_exit_code_2(cli, arguments, said):
 
 
 def test_all_goes_on_after_a_failure_and_ends_with_a_table(cli, monkeypatch):
-    def check(name):
+    def check(name, overrides):
         if name == "broken":
             raise UserError("method 'broken' cannot be imported")
         return kit.CheckReport(name, [], 1.5)

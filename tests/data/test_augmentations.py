@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 import noisybench
 from noisybench.core.files import canonical_json
-from noisybench.data.augment import Augmenter
+from noisybench.data.augment import Augmenter, switched_on
 from noisybench.spec.identity import run_id_of
 from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
@@ -101,6 +101,151 @@ def test_the_strong_view_has_a_key_of_its_own():
     assert not torch.equal(strong, weak)
 
 
+# Those of augment.extra.
+
+
+def everything() -> dict[str, dict]:
+    return {
+        "color-jitter": {"hue": 0.2},
+        "cutout": {"size": 3},
+        "randaugment": {},
+        "random-erasing": {},
+        "random-resized-crop": {},
+    }
+
+
+def test_random_resized_crop_is_torchvisions_by_its_own_draws():
+    on = {"least": 0.2, "most": 0.9, "ratio": 1.5, "interpolation": "bicubic"}
+    found, drawn = augmented(extra={"random-resized-crop": on}), uniforms("random-resized-crop", 22).astype(float)
+    sizes = set()
+    for row, image in enumerate(images()):
+        for attempt in range(10):
+            area = 64 * (0.2 + drawn[row, 2 * attempt] * 0.7)
+            shape = 1.5 ** (2 * drawn[row, 2 * attempt + 1] - 1)
+            width, height = round((area * shape) ** 0.5), round((area / shape) ** 0.5)
+            if width <= 8 and height <= 8:
+                break
+        top, left = int(drawn[row, 20] * (9 - height)), int(drawn[row, 21] * (9 - width))
+        mode = transforms.InterpolationMode.BICUBIC
+        assert torch.equal(found[row], transforms.resized_crop(image, top, left, height, width, [8, 8], mode))
+        sizes.add((height, width))
+    assert len(sizes) > 10 and any(height != width for height, width in sizes)
+
+
+def test_a_crop_that_never_fits_is_the_middle_of_an_allowed_shape():
+    flat = images()[:, :, :2]  # 2×8: no part of 90 % of it is a square, nor nearly
+    config = AugmentConfig(extra={"random-resized-crop": {"least": 0.9, "ratio": 1.0}})
+    found = Augmenter(config, SAMPLES, 9, "augment", CPU)(flat, torch.arange(SAMPLES), OCCASION)
+    for row, image in enumerate(flat):
+        assert torch.equal(found[row], transforms.resized_crop(image, 0, 3, 2, 2, [2, 8]))
+
+
+def test_color_jitter_is_torchvisions_by_its_own_draws():
+    on = {"brightness": 0.5, "contrast": 1.5, "saturation": 0.3, "hue": 0.25}
+    found, drawn = augmented(extra={"color-jitter": on}), uniforms("color-jitter", 8).astype(float)
+    limits = [(0.5, 1.5), (0.0, 2.5), (0.7, 1.3), (-0.25, 0.25)]
+    steps = ["brightness", "contrast", "saturation", "hue"]
+    orders = set()
+    for row, image in enumerate(images()):
+        order = sorted(range(4), key=lambda number: drawn[row, 4 + number])
+        for number in order:
+            low, high = limits[number]
+            image = getattr(transforms, f"adjust_{steps[number]}")(image, low + (high - low) * drawn[row, number])
+        assert torch.equal(found[row], image)
+        orders.add(tuple(order))
+    assert len(orders) > 12
+    none = dict.fromkeys(steps, 0.0)
+    assert torch.equal(augmented(extra={"color-jitter": none}), images())
+
+
+@pytest.mark.parametrize("fill", ["noise", 200])
+def test_random_erasing_by_its_own_draws(fill):
+    on = {"probability": 0.7, "least": 0.1, "most": 0.4, "ratio": 2.0, "fill": fill}
+    found, drawn = augmented(extra={"random-erasing": on}), uniforms("random-erasing", 23).astype(float)
+    erased = 0
+    for row, image in enumerate(images()):
+        expected = image.clone()
+        if drawn[row, 22] < 0.7:
+            for attempt in range(10):
+                area = 64 * (0.1 + drawn[row, 2 * attempt] * (0.4 - 0.1))
+                shape = 2.0 ** (2 * drawn[row, 2 * attempt + 1] - 1)
+                width, height = round((area * shape) ** 0.5), round((area / shape) ** 0.5)
+                if height <= 8 and width <= 8:
+                    break
+            top, left = int(drawn[row, 20] * (9 - height)), int(drawn[row, 21] * (9 - width))
+            filling = torch.full((3, 8, 8), fill, dtype=torch.uint8) if fill != "noise" else None
+            if filling is None:
+                own = torch.Generator().manual_seed(key(9, "augment", "random-erasing", *OCCASION, row))
+                filling = torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=own)
+            inside = (slice(None), slice(top, top + height), slice(left, left + width))
+            expected[inside] = filling[inside]
+            erased += 1
+        assert torch.equal(found[row], expected)
+    assert 30 < erased < 55
+
+
+def test_cutout_hides_a_square_around_a_pixel_as_far_as_it_is_inside():
+    found, drawn = augmented(extra={"cutout": {"size": 4, "fill": 9}}), uniforms("cutout", 2)
+    counts = set()
+    for row, image in enumerate(images()):
+        expected = image.clone()
+        centre = [int(draw * 8) for draw in drawn[row]]
+        for y in range(8):
+            for x in range(8):
+                if -2 <= y - centre[0] < 2 and -2 <= x - centre[1] < 2:
+                    expected[:, y, x] = 9
+        assert torch.equal(found[row], expected)
+        counts.add(int((found[row][0] != image[0]).sum()))
+    assert max(counts) == 16 and min(counts) < 9
+
+
+def test_what_an_image_becomes_does_not_depend_on_its_batch():
+    config = AugmentConfig(crop_padding=1, horizontal_flip=True, extra=everything())
+    sample, whole = torch.arange(SAMPLES), images(17)
+    augmenter = Augmenter(config, SAMPLES, 9, "augment", CPU)
+    found = augmenter(whole, sample, OCCASION)
+    before = torch.get_rng_state()
+    for sizes in ([1] * SAMPLES, [7, 1, 30, 22]):
+        for rows in torch.from_numpy(np.random.default_rng(3).permutation(SAMPLES)).split(sizes):
+            fresh = Augmenter(config, SAMPLES, 9, "augment", CPU)
+            assert torch.equal(fresh(whole[rows], rows, OCCASION), found[rows])
+    assert torch.equal(torch.get_rng_state(), before) and torch.equal(whole, images(17))
+
+
+def test_they_come_in_their_order_and_move_no_other():
+    names = list(switched_on(AugmentConfig(crop_padding=1, extra=everything())))
+    assert names == ["crop", "random-resized-crop", "color-jitter", "randaugment", "cutout", "random-erasing"]
+    resized = augmented(extra={"random-resized-crop": {}})
+    both = augmented(extra={"cutout": {"size": 3, "fill": 0}, "random-resized-crop": {}})
+    kept = both != 0
+    assert torch.equal(both[kept], resized[kept]) and not torch.equal(both, resized)
+
+
+@pytest.mark.parametrize("name", ["random-resized-crop", "color-jitter", "random-erasing", "cutout"])
+def test_each_makes_another_run_that_trains_grey_images(cli, tmp_path, name):
+    run = ("run", "--limit-train", "200", "--epochs", "1", "--model", "noisybench_mlp")
+    code, _, err = cli(*run, "--set", f"augment.extra.{name}={{}}", "--output", tmp_path / "run")
+    assert code == 0, err
+    record = RunRecord.load(tmp_path / "run" / "result.json")
+    plain = json.loads(cli(*run, "--dry-run")[1])
+    assert record.config["augment"]["extra"].keys() == {name} and record.run_id != run_id_of(plain)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("random-resized-crop.least=0", "augment.extra.random-resized-crop.least: input should be greater than 0"),
+        ("random-resized-crop.most=0.05", "least 0.08 is larger than most 0.05"),
+        ("random-erasing.fill=300", "augment.extra.random-erasing.fill"),
+        ("color-jitter.hue=0.6", "augment.extra.color-jitter.hue: input should be less than or equal to 0.5"),
+        ("cutout.sise=3", "unknown configuration key 'augment.extra.cutout.sise'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(cli, setting, said):
+    code, _, err = cli("run", "--set", f"augment.extra.{setting}", "--dry-run")
+    assert code == 2 and err.count("\n") == 1 and said in err, err
+
+
 def test_seed_purpose_and_occasion_are_told_apart():
     on = {"crop_padding": 2, "horizontal_flip": True}
     made = [
@@ -128,7 +273,7 @@ def test_more_occasions_than_tables_are_kept():
 IDS_OF_0_1 = {  # what release 0.1 gave these configurations
     "71186e3a16d1daba": {"dataset": "cifar10"},
     "b366da6b126be362": {"method": "mslg", "dataset": "cifar10"},
-    "6929238ffe5b8a45": {"method": "dividemix"},
+    "6929238ffe5b8a45": {"method": "dividemix", "settings": {"warmup_batch_factor": 1}},
     "05aaa167c5c29117": {"method": "ce"},
     "8e073e6ab530e6db": {"dataset": "cifar10", "augment": {"crop_padding": 0, "horizontal_flip": False}},
 }
@@ -162,16 +307,16 @@ MODULE = """
     from noisybench.spec.values import Settings
     from pydantic import Field
 
-    class CutoutSettings(Settings):
+    class BlotSettings(Settings):
         size: int = Field(default=2, ge=1)
 
-    class Cutout(Augmentation):
+    class Blot(Augmentation):
         '''Black out a square at a random place.
 
         It lies within the image.
         '''
 
-        Settings = CutoutSettings
+        Settings = BlotSettings
 
         def apply(self, images, draws):
             size, side = self.settings.size, images.shape[-1]
@@ -180,26 +325,26 @@ MODULE = """
                 image[:, top : top + size, left : left + size] = 0  # in place
             return images
 
-    class Floats(Cutout):
+    class Floats(Blot):
         def apply(self, images, draws):
             return images / 2
 
-    class Raises(Cutout):
+    class Raises(Blot):
         def apply(self, images, draws):
             raise ValueError("no such image")
 """
-POINTS = {"cutout": "my_cutout:Cutout", "floats": "my_cutout:Floats", "raises": "my_cutout:Raises"}
+POINTS = {"blot": "my_blot:Blot", "floats": "my_blot:Floats", "raises": "my_blot:Raises"}
 SMALL = ("--limit-train", "300", "--epochs", "1", "--model", "noisybench_mlp")
 
 
 @pytest.fixture
-def cutout(plugin):
-    plugin("mine", {GROUP: POINTS}, {"my_cutout.py": MODULE})
+def blot(plugin):
+    plugin("mine", {GROUP: POINTS}, {"my_blot.py": MODULE})
 
 
-def test_it_draws_under_its_own_key_and_moves_no_other(cutout):
-    extra = {"cutout": {"size": 3}}
-    crops, corners = uniforms("crop", 2), uniforms("cutout", 2)
+def test_it_draws_under_its_own_key_and_moves_no_other(blot):
+    extra = {"blot": {"size": 3}}
+    crops, corners = uniforms("crop", 2), uniforms("blot", 2)
     found = augmented(crop_padding=2, extra=extra)
     for row, image in enumerate(images()):
         expected = cropped(image, 2, crops[row]).clone()
@@ -211,39 +356,39 @@ def test_it_draws_under_its_own_key_and_moves_no_other(cutout):
     assert torch.equal(given, images())  # the other views are made from the same pixels
 
 
-def test_it_is_listed_and_trained_with(cli, cutout, tmp_path):
+def test_it_is_listed_and_trained_with(cli, blot, tmp_path):
     code, out, _ = cli("augmentations")
     assert code == 0 and "Black out a square at a random place." in out and "horizontal-flip" in out
-    code, out, _ = cli("augmentations", "show", "cutout")
+    code, out, _ = cli("augmentations", "show", "blot")
     assert code == 0 and "It lies within the image." in out and "size: 2" in out
     records = {}
     for size in (1, 4):
-        option = ("--set", f"augment.extra.cutout.size={size}", "--output", tmp_path / str(size))
+        option = ("--set", f"augment.extra.blot.size={size}", "--output", tmp_path / str(size))
         assert cli("run", *SMALL, *option)[0] == 0
         records[size] = RunRecord.load(tmp_path / str(size) / "result.json")
     assert records[1].run_id != records[4].run_id
     assert records[1].fingerprints.weights != records[4].fingerprints.weights
-    assert records[4].config["augment"]["extra"] == {"cutout": {"size": 4}}
+    assert records[4].config["augment"]["extra"] == {"blot": {"size": 4}}
     # Its defaults are part of what a run is, named or not.
-    assert resolve_dict({"augment": {"extra": {"cutout": {}}}}).augment.extra == {"cutout": {"size": 2}}
-    assert noisybench.RunConfig(augment={"extra": {"cutout": {}}}).augment.draws == 2
+    assert resolve_dict({"augment": {"extra": {"blot": {}}}}).augment.extra == {"blot": {"size": 2}}
+    assert noisybench.RunConfig(augment={"extra": {"blot": {}}}).augment.draws == 2
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         (
-            "cutout.sise=3",
-            "unknown configuration key 'augment.extra.cutout.sise': did you mean augment.extra.cutout.si",
+            "blot.sise=3",
+            "unknown configuration key 'augment.extra.blot.sise': did you mean augment.extra.blot.si",
         ),
-        ("cutout.size=0", "augment.extra.cutout.size: input should be greater than or equal to 1, not 0"),
-        ("cutuot={}", "unknown augmentation 'cutuot': did you mean cutout"),
+        ("blot.size=0", "augment.extra.blot.size: input should be greater than or equal to 1, not 0"),
+        ("bolt={}", "unknown augmentation 'bolt': did you mean blot"),
         ("crop.padding=2", "augment.extra.crop: switch it on by augment.crop_padding"),
         ("floats={}", "augmentation 'floats' made torch.float32 of shape (64, 1, 8, 8) on cpu of torch.uint8 of shape"),
         ("raises={}", "augmentation 'raises' failed: ValueError: no such image"),
     ],
 )
-def test_what_is_wrong_with_one_is_one_line(cli, cutout, tmp_path, setting, said):
+def test_what_is_wrong_with_one_is_one_line(cli, blot, tmp_path, setting, said):
     code, _, err = cli("run", *SMALL, "--set", f"augment.extra.{setting}", "--output", tmp_path / "run")
     assert code == 2 and err.count("\n") == 1 and said in err
 

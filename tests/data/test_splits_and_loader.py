@@ -139,6 +139,46 @@ def test_every_sample_once_an_epoch_in_a_keyed_order():
     assert torch.cat([b.index for b in sequential]).tolist() == list(range(23))
 
 
+def batch_sizes(part: Pass, **changes) -> list[int]:
+    made = loader(**changes)
+    found = list(made.batches(part, epoch=0, number=0, first_step=3))
+    assert len(found) == made.num_batches(part)
+    return [len(batch.index) for batch in found]
+
+
+def test_a_last_batch_of_one_joins_the_one_before_it():
+    rows = torch.arange(21)
+    assert batch_sizes(Pass(rows=rows)) == [5, 5, 5, 6]
+    assert batch_sizes(Pass(rows=rows[:6])) == [6] and batch_sizes(Pass(rows=rows[:1])) == [1]
+    assert batch_sizes(Pass(rows=rows), batch_size=1) == [1] * 21
+    assert batch_sizes(Pass(), smallest=4) == [5, 5, 5, 8]  # two parts of at least two
+    whole = list(loader().batches(Pass(rows=rows), epoch=0, number=0, first_step=0))
+    assert sorted(torch.cat([batch.index for batch in whole]).tolist()) == list(range(21))
+    assert whole[-1].global_size == 6 and len(whole[-1].meta_images) == 5
+    (last,) = loader().batches(Pass(rows=rows), epoch=0, number=0, first_step=0, skip=3)
+    assert torch.equal(last.index, whole[-1].index) and torch.equal(last.meta_images, whole[-1].meta_images)
+    parts = [
+        list(loader(process(rank, 2)).batches(Pass(rows=rows), epoch=0, number=0, first_step=0)) for rank in (0, 1)
+    ]
+    assert torch.equal(torch.cat([part[-1].index for part in parts]), whole[-1].index)
+
+
+def test_a_pass_in_larger_batches():
+    rows = torch.arange(23)
+    assert batch_sizes(Pass(batch_size=10)) == [10, 10, 3]
+    assert batch_sizes(Pass(rows=rows[:21], batch_size=10)) == [10, 11]
+    single = torch.cat([b.index for b in loader().batches(Pass(), epoch=0, number=0, first_step=0)])
+    double = list(loader().batches(Pass(batch_size=10), epoch=0, number=0, first_step=0))
+    assert torch.equal(torch.cat([b.index for b in double]), single)  # the order is the same
+    assert [len(b.meta_images) for b in double] == [5, 5, 5]  # and the meta stream keeps its step
+    paired = list(
+        loader().batches(Pass(rows, rows[:4], batch_size=10, paired_size=10), epoch=0, number=0, first_step=0)
+    )
+    assert [len(b.paired.index) for b in paired] == [10, 10, 10] == [b.paired.global_size for b in paired]
+    in_turn = torch.cat([b.paired.index for b in paired])
+    assert all(sorted(in_turn[i : i + 4].tolist()) == [0, 1, 2, 3] for i in range(0, 28, 4))
+
+
 def test_skipping_batches_leaves_the_rest_as_they_were():
     whole = list(loader().batches(Pass(), epoch=2, number=0, first_step=10))
     rest = list(loader().batches(Pass(), epoch=2, number=0, first_step=10, skip=2))
@@ -198,9 +238,9 @@ def test_meta_batches_run_through_reshuffled_passes():
 
 
 def test_passes_over_parts_with_paired_rows():
-    part = Pass(rows=torch.tensor([1, 3, 5, 7, 9, 11]), paired_rows=torch.tensor([0, 2, 4]), tag=1)
+    part = Pass(rows=torch.tensor([1, 3, 5, 7, 9, 11, 13]), paired_rows=torch.tensor([0, 2, 4]), tag=1)
     batches = list(loader(meta=False).batches(part, epoch=0, number=1, first_step=0))
-    assert sorted(torch.cat([b.index for b in batches]).tolist()) == [1, 3, 5, 7, 9, 11]
+    assert sorted(torch.cat([b.index for b in batches]).tolist()) == [1, 3, 5, 7, 9, 11, 13]
     assert all(b.tag == 1 and b.meta_images is None for b in batches)
     paired = torch.cat([b.paired.index for b in batches]).tolist()
     assert len(paired) == 10 and sorted(paired[:3]) == sorted(paired[3:6]) == [0, 2, 4]

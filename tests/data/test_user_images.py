@@ -601,7 +601,7 @@ def test_sizes_of_published_sets_are_looked_at_before_images(tmp_path, small_set
         raise UserError(f"{len(dataset.train)} are too few")
 
     card = registry.dataset_card(small_set("clothing1m", root))
-    options = {"data_path": root, "image_size": 16, "checked": None, "fits": refuse}
+    options = {"data_path": root, "checked": None, "fits": refuse}
     with pytest.raises(UserError, match="^140 are too few"):
         open_limited(card, limit_train=None, **options)
     with pytest.raises(UserError, match="^50 are too few"):
@@ -613,9 +613,9 @@ PATHS = {
     "csv: ": "no path after the colon",
     "imagefolder:~nobody-of-this-name/x": "could not determine home directory",
     f"imagefolder:{'x' * 300}": "no such folder",
-    f"csv:{'x' * 300}": "not a readable CSV file|no such file",
+    f"csv:{'x' * 300}": "cannot be read|no such file",
     "imagefolder:a\0b": "no such folder",
-    "csv:a\0b": "not a readable CSV file",
+    "csv:a\0b": "cannot be read",
 }
 
 

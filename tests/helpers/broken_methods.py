@@ -367,3 +367,56 @@ class HoldsItsConfig(CrossEntropy):
 
         config = RunConfig()
         self.callback = lambda: config
+
+
+class StepsByItself(CrossEntropy):
+    """Right in one process; in several each trains a network of its own."""
+
+    def training_step(self, batch):
+        logits = self.network(batch.images)
+        loss = self.loss(logits, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return StepOutput(loss, logits)
+
+
+class MixesWithoutShares(CrossEntropy):
+    """The mean over the rows of even classes plus the mean over those of odd ones: each is over other rows than the
+    batch's, so a process's part of them is another one than its part of the batch."""
+
+    def loss(self, logits, batch):
+        each = F.cross_entropy(logits, batch.labels, reduction="none")
+        even = (batch.labels % 2 == 0).to(each.dtype)
+        return sum((each * part).sum() / part.sum().clamp_min(1) for part in (even, 1 - even))
+
+
+class MixesWithShares(CrossEntropy):
+    """The same, right: the weights are normalised over the global batch."""
+
+    def loss(self, logits, batch):
+        each = F.cross_entropy(logits, batch.labels, reduction="none")
+        even = (batch.labels % 2 == 0).to(each.dtype)
+        weights = 0
+        for part in (even, 1 - even):
+            weights = weights + part / self.context.gather_rows(part).sum().clamp_min(1)
+        return self.context.weighted_mean(each, weights)
+
+
+class WritesItsOwnRows(CrossEntropy):
+    """Per-sample state that each process writes for its own rows alone."""
+
+    def build(self):
+        super().build()
+        self.seen = torch.zeros(len(self.context.given_labels), dtype=self.context.dtype)
+
+    def loss(self, logits, batch):
+        self.seen[batch.index] += 1
+        return super().loss(logits, batch)
+
+
+class RaisesOnOneProcess(CrossEntropy):
+    def training_step(self, batch):
+        if len(batch.index) == 29:
+            raise RuntimeError("29 rows")
+        return super().training_step(batch)

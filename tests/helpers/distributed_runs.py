@@ -27,6 +27,12 @@ METHODS = {
     # What the seven leave out: steps on the meta set, and a network that learns weights.
     "clean-only": {},
     "meta-weight-net": {},
+    # Trainable rows; averages and mixup; a batch and its peers; contrast; a look-ahead by the optimizer's own step.
+    "sop-plus": {},
+    "elr-plus": {},
+    "peer": {"warmup_epochs": 0, "plan_epochs": [2], "plan_starts": [0.5], "plan_ends": [1.0]},
+    "co-learning": {},
+    "mlc": {},
 }
 
 

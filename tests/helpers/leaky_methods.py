@@ -98,7 +98,8 @@ class KeepsTestLabelsButTen(CrossEntropy):
 
 class KeepsAnImage(CrossEntropy):
     def predict(self, images, head):
-        self.kept = images[:1].clone()
+        if len(images) == 10:  # of validation, not of the whole train set that is predicted last
+            self.kept = images[:1].clone()
         return super().predict(images, head)
 
 

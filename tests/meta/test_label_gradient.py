@@ -156,5 +156,5 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="unknown engine 'jpv'"):
         label_meta_gradient(model, *problem(), inner_lr=0.5, engine="jpv")
     no_head = nn.Sequential(nn.Conv2d(3, 5, 32), nn.Flatten()).double()
-    with pytest.raises(ValueError, match="needs a final nn.Linear"):
+    with pytest.raises(ValueError, match="a model whose classifier is one nn.Linear"):
         label_meta_gradient(no_head, *problem(), inner_lr=0.5, engine="head")

@@ -33,10 +33,10 @@ def test_a_part_starts_anew_in_place_and_goes_on_training():
     batch, layer = small_batch(method, EVERYONE), method.network[1]
     method.training_step(batch)
     before = [layer.weight, layer.bias]
-    method.context.restart_part(method.network, layer, method.optimizer)
+    method.context.restart_parts(method.network, [layer], method.optimizer)
     fresh = method.context.initialise(1).double()
     assert torch.equal(weights(method.network), weights(fresh))
-    assert not method.optimizer.state
+    assert method.optimizer.state[layer.weight]["momentum_buffer"].eq(0).all()
     assert layer.weight is before[0] and layer.bias is before[1]
     slope = gradient(method.network, F.cross_entropy(method.network(batch.images), batch.labels))
     method.training_step(batch)
@@ -49,10 +49,10 @@ def test_only_the_part_is_restarted():
     method.context.initialise = lambda number: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     kept = weights(network[0])
     changed = weights(network[1])
-    method.context.restart_part(network.double(), network[1])
+    method.context.restart_parts(network.double(), [network[1]])
     assert torch.equal(weights(network[0]).float(), kept) and not torch.equal(weights(network[1]).float(), changed)
     with pytest.raises(ValueError, match="this Linear is no part of the network"):
-        method.context.restart_part(network, nn.Linear(3, 2))
+        method.context.restart_parts(network, [nn.Linear(3, 2)])
 
 
 def test_what_comes_between_backward_and_step_is_stepped_on():
@@ -71,8 +71,8 @@ def test_an_optimizer_of_its_own_rate_follows_the_run_in_proportion():
     own = torch.optim.Adam(nn.Linear(2, 2).parameters(), lr=0.02)
     method.context.follow_schedule(own)
     assert own in method.context.scheduled
-    assert own.param_groups[0]["rate_factor"] == pytest.approx(0.2)
-    assert own.state_dict()["param_groups"][0]["rate_factor"] == pytest.approx(0.2)
+    assert own.param_groups[0]["lr_scale"] == pytest.approx(0.2)
+    assert own.state_dict()["param_groups"][0]["lr_scale"] == pytest.approx(0.2)
 
 
 def test_rows_of_the_store_descend_by_the_gradient_of_the_global_batch():
@@ -104,7 +104,9 @@ def test_gathered_rows_have_the_gradient_that_the_average_over_processes_makes_w
 def test_an_augmented_pass_over_all_has_draws_of_its_own():
     method = small_method(CrossEntropy)
     seen = []
-    method.context.train._augment = lambda pixels, sample, occasion, strength: seen.append(occasion) or 255 - pixels
+    method.context._sweep.__self__._augment = lambda pixels, sample, occasion, strength: (
+        seen.append(occasion) or 255 - pixels
+    )
     plain, augmented = (
         method.context.full_pass(lambda images, index: images.flatten(1), occasion=occasion)
         for occasion in (None, (3, 1))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
 from two_network_parts import Images, make_data, make_method, weights_of
 
+from noisybench import RunConfig, resolve
 from noisybench.data.loader import Batch
 from noisybench.methods.dividemix import DivideMix, NoiseChoice, authors_choice, negative_entropy
 from noisybench.methods.loss_mixture import clean_probability
 from noisybench.noise import traits_of
+from noisybench.spec.identity import run_id_of, with_later_fields
 
 
 @pytest.mark.parametrize(
@@ -208,3 +212,28 @@ def test_the_split_does_not_depend_on_the_mode_it_is_called_in():
     before = method.context.store["clean_probability"].clone()
     method.start_epoch(11)
     assert torch.equal(before, method.context.store["clean_probability"])
+
+
+def test_warm_up_has_batches_of_twice_the_size_as_released(cli):
+    """The released code's warm-up loader takes batch_size*2; the method's other passes take batch_size."""
+    images, labels = make_data()
+    method = make_method(DivideMix, images, labels, warmup_epochs=1)
+    twice = 2 * method.context.batch_size
+    assert [(part.tag, part.batch_size) for part in method.epoch_plan(0)] == [(0, twice), (1, twice)]
+    good, *_ = with_good_networks()
+    assert [part.batch_size for part in good.epoch_plan(10)] == [None, None]
+    code, printed, _ = cli("run", "--dry-run", "--method", "dividemix", "--dataset", "cifar10")
+    shown = json.loads(printed)
+    assert code == 0 and (shown["batch_size"], shown["settings"]["warmup_batch_factor"]) == (64, 2)
+
+
+def test_run_ids_tell_the_warm_ups_apart():
+    def made(**settings):
+        return resolve(RunConfig(method="dividemix", dataset="cifar10", settings=settings))
+
+    assert "warmup_batch_factor" not in made(warmup_batch_factor=1).science()["settings"]  # as release 0.1 had it
+    assert made().science()["settings"]["warmup_batch_factor"] == 2
+    old = made(warmup_batch_factor=1).model_dump(mode="json")
+    del old["settings"]["warmup_batch_factor"]
+    assert run_id_of(old) == made(warmup_batch_factor=1).run_id != made().run_id
+    assert resolve(RunConfig(**with_later_fields(old))).settings["warmup_batch_factor"] == 1

@@ -11,7 +11,8 @@ from torch.func import functional_call
 
 import noisybench
 from noisybench.models import NetworkSpec, create_network
-from noisybench.models.fingerprint import weights_hash
+from noisybench.models.fingerprint import state_hash, weights_hash
+from noisybench.spec.record import RunRecord
 from noisybench.train.checkpoint_file import checkpoints, load_checkpoint
 from noisybench.train.prepare import prepare, streams
 
@@ -188,3 +189,33 @@ def test_weights_hash_sees_every_bit():
     with torch.no_grad():
         model.weight[0, 0] = torch.nextafter(model.weight[0, 0], torch.tensor(9.0))
     assert weights_hash({"network": model}) != before
+
+
+def test_state_hash_sees_what_is_no_module():
+    def state():
+        return {"network": {"w": torch.ones(2)}, "store": {"u": torch.zeros(3)}, "step": 4, "optimizer": {"state": {}}}
+
+    before = state_hash(state(), without=["network"])
+    changed = state()
+    changed["network"]["w"] += 1
+    assert state_hash(changed, without=["network"]) == before
+    changed["store"]["u"][1] = torch.nextafter(torch.tensor(0.0), torch.tensor(1.0))
+    assert state_hash(changed, without=["network"]) != before
+    assert state_hash(state() | {"step": 5}, without=["network"]) != before
+    assert state_hash(dict(reversed(state().items())), without=["network"]) == before
+
+
+def test_a_record_tells_of_the_label_state(tmp_path):
+    """Two runs in warm-up to their end: the networks are the same, the label logits are not."""
+    given = {"settings": {"warmup_epochs": 2, "initial_gap": 3.0}, "epochs": 2}
+    first = noisybench.run(config(tmp_path / "first", **given))
+    given["settings"] = {"warmup_epochs": 2, "initial_gap": 5.0}
+    other = noisybench.run(config(tmp_path / "other", **given))
+    assert first.fingerprints.weights == other.fingerprints.weights
+    assert first.fingerprints.state != other.fingerprints.state and len(first.fingerprints.state) == 64
+    read = RunRecord.load(tmp_path / "first" / "result.json")
+    assert read.fingerprints == first.fingerprints
+    old = read.model_copy(update={"fingerprints": read.fingerprints.model_copy(update={"state": None})})
+    assert "state" not in old.content()["fingerprints"]  # as release 0.1 stored it
+    old.save(tmp_path / "old.json")
+    assert RunRecord.load(tmp_path / "old.json") == old

@@ -119,11 +119,10 @@ PEER_LOGITS, PEER_LABELS = LOGITS[[2, 0, 1]], torch.tensor([1, 2, 0])
 
 
 def with_peers(method, epoch: int):
-    """The worked batch, with those peers and a network that answers with the worked logits."""
+    """The worked batch with those peers, for a method whose network answers with the worked logits."""
     batch = worked_batch(method, epoch)
-    method.network = lambda images: LOGITS * 1.0
-    method.peers = lambda batch: (PEER_LOGITS, PEER_LABELS)
-    method.context.step = lambda loss, optimizer: None
+    method.with_peers = lambda batch: (LOGITS, PEER_LOGITS, PEER_LABELS)
+    method.context.step = lambda loss, optimizer, share: None
     return dataclasses.replace(batch, paired=worked_batch(method))
 
 
@@ -142,8 +141,9 @@ def test_peers_are_other_images_with_the_labels_of_still_others():
     drawn = []
     for step in range(200):
         batch = dataclasses.replace(small_batch(method, EVERYONE), step=step, paired=paired)
-        logits, labels = method.peers(batch)
-        torch.testing.assert_close(logits, method.network(paired.images))
+        logits, peers, labels = method.with_peers(batch)
+        torch.testing.assert_close(logits, method.network(batch.images))
+        torch.testing.assert_close(peers, method.network(paired.images))
         drawn.append(labels)
     frequencies = torch.stack(drawn).flatten().bincount(minlength=4) / (200 * len(EVERYONE))
     assert frequencies.sub(given.bincount(minlength=4) / len(given)).abs().max() < 0.04

@@ -15,7 +15,7 @@ from noisybench.spec import registry
 from noisybench.train.progress_made import BegunEpoch
 
 CPU = torch.device("cpu")
-SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=48)
+SIZE = Size("noisybench_cnn4", batch_size=8, classes=10, side=8, rows=200)
 
 # What makes Python know a value: on a GPU it would wait until all work before is done.
 READS = {
@@ -28,6 +28,8 @@ KNOWN_READS = {
     "dividemix": {"__float__"},  # two counts that live on the host
     "meta-weight-net": {"item"},  # Adam's count of steps, which lives on the host
     "metalabelnet": {"item"},  # likewise
+    "mlc": {"item"},  # likewise
+    "t-revision": {"item"},  # likewise
 }
 
 

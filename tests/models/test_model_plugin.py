@@ -34,6 +34,27 @@ MODULE = """
     def raises(pretrained=False, num_classes=10, in_chans=3, **others):
         raise ValueError("no memory")
 
+    class Pair(nn.Module):
+        def __init__(self, num_classes, in_chans, when):
+            super().__init__()
+            self.when = when
+            self.body = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * in_chans, num_classes))
+
+        def forward(self, images):
+            logits = self.body(images)
+            if self.when == "training" and not self.training:
+                return logits
+            return {"logits": logits} if self.when == "dict" else (logits, logits)
+
+    def pair(pretrained=False, num_classes=10, in_chans=3, **others):
+        return Pair(num_classes, in_chans, "always")
+
+    def table(pretrained=False, num_classes=10, in_chans=3, **others):
+        return Pair(num_classes, in_chans, "dict")
+
+    def auxiliary(pretrained=False, num_classes=10, in_chans=3, **others):
+        return Pair(num_classes, in_chans, "training")
+
     def strict(pretrained=False, num_classes=10, in_chans=3):
         return nn.Identity()
 """
@@ -44,6 +65,9 @@ POINTS = {
     "some_features": "my_nets:features",
     "raises": "my_nets:raises",
     "strict": "my_nets:strict",
+    "pair": "my_nets:pair",
+    "table": "my_nets:table",
+    "auxiliary": "my_nets:auxiliary",
     "resnet18": "my_nets:my_linear",
     "noisybench_mlp": "my_nets:my_linear",
     "dotted.name": "my_nets:my_linear",
@@ -57,7 +81,16 @@ def models(plugin):
     yield
     from timm.models import _registry
 
-    for name in ("my-linear", "strange_registered", "no_network", "some_features", "raises"):
+    for name in (
+        "my-linear",
+        "strange_registered",
+        "no_network",
+        "some_features",
+        "raises",
+        "pair",
+        "table",
+        "auxiliary",
+    ):
         _registry._model_entrypoints.pop(name, None)
 
 
@@ -92,6 +125,12 @@ def test_those_that_cannot_be_used_are_named(cli, models):
         ("no_network", "model 'no_network' cannot be made: 'str' object has no attribute"),
         ("some_features", "model 'some_features' gives (1, 64) for one image, where logits of shape (1, 10) must be"),
         ("raises", "model 'raises' cannot be made: no memory"),
+        ("pair", "model 'pair' gives tuple for one image, where logits of shape (1, 10) must be"),
+        ("table", "model 'table' gives dict for one image, where logits of shape (1, 10) must be"),
+        (
+            "auxiliary",
+            "model 'auxiliary' gives tuple for two images in training, where logits of shape (2, 10) must be",
+        ),
         ("strict", "model 'strict' is my_nets:strict, which is not a function that makes a network"),
         ("resnet18", "model 'resnet18' has the name of a model of timm's: rename it"),
         ("my-liner", "unknown model 'my-liner': did you mean my-linear"),

@@ -125,3 +125,20 @@ def test_errors_are_one_line():
         make("convnext_atto", size=8)
     with pytest.raises(UserError, match="pretrained weights for model 'noisybench_cnn8' cannot be made"):
         make("noisybench_cnn8", pretrained=True)
+
+
+def test_torchs_default_initialisation():
+    """Uniform of variance 1 / (3 fan_in); Kaiming's normal over the fan-out has 2 / fan_out."""
+    ours, torchs = make("noisybench_resnet34"), make("noisybench_resnet34", torch_default=True)
+    again = make("noisybench_resnet34", torch_default=True)
+    # The widest 3×3 convolution keeps its width: fan in and fan out are the same.
+    (of_ours, of_torchs, of_again) = (
+        max((m.weight.detach() for m in each.modules() if isinstance(m, torch.nn.Conv2d)), key=torch.numel)
+        for each in (ours, torchs, again)
+    )
+    fan = 9 * of_ours.shape[1]
+    assert float(of_ours.std()) == pytest.approx((2 / fan) ** 0.5, rel=0.01)
+    assert float(of_torchs.std()) == pytest.approx((1 / (3 * fan)) ** 0.5, rel=0.01)
+    assert float(of_torchs.abs().max()) <= (1 / fan) ** 0.5
+    assert torch.equal(of_torchs, of_again)
+    assert float(of_ours.std() / of_torchs.std()) == pytest.approx(6**0.5, rel=0.01)  # 2.45

@@ -136,7 +136,7 @@ class Harmless:
         ("text.safetensors", lambda path: path.write_text("weights"), "damaged, or no file of weights"),
         ("nan.pth", lambda path: torch.save({"a": torch.tensor([1.0, float("nan")])}, path), "a holds values that are"),
         ("weights.npz", lambda path: path.write_bytes(b"x"), "whose name ends in .safetensors, .pth"),
-        ("folder.pth", lambda path: path.mkdir(), "no regular file"),
+        ("folder.pth", lambda path: path.mkdir(), "a folder"),
         ("missing.pth", lambda path: None, "no such file"),
     ],
 )

@@ -69,6 +69,30 @@ def test_a_torch_file_that_would_run_code_is_refused(tmp_path, labels):
     assert not (tmp_path / "went-off").exists()
 
 
+@pytest.mark.parametrize(
+    "state", [(3, "<", None, None, None, 8, 8, 0x3F), (3, "|", None, ("f",), {"f": 0}, 8, 1, 0x1B)]
+)
+@pytest.mark.parametrize("scalar", [False, True])
+def test_a_type_that_says_its_bytes_are_pointers_is_refused(tmp_path, state, scalar):
+    import numpy._core.multiarray as multiarray
+    import torch
+
+    class Dtype:
+        def __reduce__(self):
+            return np.dtype, ("i8", False, True), state
+
+    class Crafted:
+        def __reduce__(self):
+            if scalar:
+                return multiarray.scalar, (Dtype(), b"A" * 8)
+            return multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, (2,), Dtype(), False, b"A" * 16)
+
+    file = tmp_path / "CIFAR-10_human.pt"
+    torch.save({"clean_label": Crafted(), "worse_label": Crafted()}, file)
+    with pytest.raises(UserError, match="not a file of human labels"):
+        read_labels(file)
+
+
 def test_a_set_that_the_file_does_not_hold_is_named(labels, human_file):
     with pytest.raises(UserError, match="no labels for 'human'.*it serves human-aggregate, human-worse"):
         make_noise("human", request(labels, file=human_file))

@@ -16,15 +16,19 @@ from noisybench.spec.record import RunRecord
 CONFIGURATIONS = {
     **{f"{method}-mlp": configuration(method, "noisybench_mlp") for method in METHODS},
     **{f"{method}-batchnorm": configuration(method, "noisybench_cnn4") for method in METHODS},
-    # 237 training images in batches of 59: the last batch is one image, fewer than there are processes.
+    # 237 training images in batches of 59: one is left, which joins the last batch.
     **{
-        f"{method}-last-of-one": configuration(method, "noisybench_mlp", batch_size=59)
+        f"{method}-one-left": configuration(method, "noisybench_cnn4", batch_size=59)
         for method in ("mslg", "co-teaching", "dividemix")
     },
     # The backward pass of the synchronized BatchNorm, differentiated in forward mode.
     "mlnt-forward-over-reverse": configuration("mlnt", "noisybench_cnn4", settings={"hessian": "forward-over-reverse"}),
     # A BatchNorm that the method made by itself.
     "own-batchnorm": configuration("own_heads:NormalisedHead", "noisybench_mlp"),
+    # Refined in epoch 1, so that epoch 2 has passes with sizes of their own.
+    "pes-semi": configuration(
+        "pes-semi", "noisybench_cnn4", epochs=3, settings={"warmup_epochs": 1, "head_passes": 1, "refine_lr": 0.01}
+    ),
     # timm's BatchNorm with an activation inside.
     "mslg-timm": configuration("mslg", "test_efficientnet", image_size=32, limit_train=100),
 }
@@ -74,6 +78,20 @@ def test_two_processes_are_one(both_ways, name):
     for curve in (curve for curve in first.curves if "accuracy" in curve):
         pairs = zip(first.curves[curve], second.curves[curve], strict=True)
         assert all((a is None and b is None) or a == pytest.approx(b, rel=1e-9) for a, b in pairs), curve
+
+
+@pytest.mark.slow
+def test_three_processes_compute_a_batch_of_two_alike(tmp_path):
+    """237 training images in batches of 47: the last one has fewer rows than there are processes."""
+    every = {method: configuration(method, "noisybench_cnn4", batch_size=47) for method in ("mslg", "dividemix")}
+    configurations = tmp_path / "configurations.json"
+    configurations.write_text(json.dumps(every))
+    script = Path(__file__).parents[1] / "helpers" / "distributed_runs.py"
+    found = launch(script, configurations, tmp_path / "three", processes=3)
+    assert found.returncode == 0, found.stderr[-3000:]
+    run_all(every, tmp_path / "one")
+    for name in every:
+        assert max(deviations(tmp_path / "one" / name, tmp_path / "three" / name).values()) < 1e-5, name
 
 
 @pytest.mark.slow

@@ -21,13 +21,15 @@ config = noisybench.RunConfig(
     method="no-such-method", dataset="imagefolder:/no/such/folder", noise="file:/no/such/file", noise_rate=0.0,
     noise_file="/no/such/file", noise_file_sha256="0", noise_seed=1, noise_release=2, seed=1, protocol="authors",
     ruleset="blind", track="fast", limit_train=1, meta_size=1, noisy_val_size=1, clean_val_size=1,
-    model="no-such-model", pretrained=True, image_size=4, precision="float64", mixed_precision="bf16",
+    model="no-such-model", pretrained=True, initialisation="torch",
+    image_size=4, precision="float64", mixed_precision="bf16",
     channels_last=True, epochs=1,
     weights="/no/such/weights.pth", weights_sha256="0", preprocess={"crop_pct": 0.5},
     batch_size=1, order="sequential", optimizer={"name": "adam", "nesterov": True}, schedule={"name": "constant"},
     augment={"meta_set": False}, settings={"a": 1}, clean_labels_sha256="0", data_path="/no/such/folder",
     clean_labels="/no/such/table.csv", memory_budget=1, workers=1, output="/no/such/folder", checkpoint_steps=1,
     checkpoint_minutes=1, wandb=True, trackers=["no-such-tracker"], batch_parts=2,
+    frozen=True, head="no-such-head", features={"views": 2},
 )
 assert config.model_fields_set == set(noisybench.RunConfig.model_fields)
 heavy = {"torch", "timm", "numpy", "datasets", "wandb"} & sys.modules.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from noisybench import RunConfig, resolve
+from noisybench.core.errors import UserError
 from noisybench.leaderboard.stored_config import config_fault
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, run_id_of, science, with_later_fields
@@ -53,3 +54,12 @@ def test_a_former_setting_that_meant_something_else_is_refused(cli):
         "noisybench: sync_batchnorm=false is batch_parts now: give --set batch_parts=N"
     )
     assert cli("run", "--dry-run", "--set", "sync_batchnorm=true")[0] == 0
+
+
+def test_the_authors_initialisation_and_pixels_are_other_runs():
+    plain = resolve(RunConfig(method="ce"))
+    assert "initialisation" not in plain.science()
+    for given in ({"initialisation": "torch"}, {"preprocess": {"mean": [0.0], "std": [1.0]}}):
+        assert resolve(RunConfig(method="ce", **given)).science() == plain.science() | given
+    with pytest.raises(UserError, match="initialisation 'torch' with pretrained weights"):
+        resolve(RunConfig(method="ce", pretrained=True, initialisation="torch"))

@@ -17,6 +17,7 @@ from timm.models import register_model
 from torch import nn
 
 import noisybench
+from noisybench.core import rng
 
 made_with: list[int] = []  # torch's seed when each network of the test's own model was made
 
@@ -45,7 +46,7 @@ def key(seed: int, purpose: str, *parts: int | str) -> int:
 def keys(monkeypatch):
     """The keys of all NumPy generators made and the seeds torch was given: two sets that fill while a run goes on."""
     philox, torch_seeds = set(), set()
-    real_philox, real_seed = np.random.Philox, torch.manual_seed
+    real_philox, real_seed, real_step_seed = np.random.Philox, torch.manual_seed, rng.seed_torch
 
     def counted_philox(*arguments, key=None, **more):
         philox.add(key)
@@ -55,7 +56,12 @@ def keys(monkeypatch):
         torch_seeds.add(seed)
         return real_seed(seed)
 
+    def counted_step_seed(seed, device):
+        torch_seeds.add(seed)
+        return real_step_seed(seed, device)
+
     monkeypatch.setattr(np.random, "Philox", counted_philox)
+    monkeypatch.setattr(rng, "seed_torch", counted_step_seed)
     monkeypatch.setattr(torch, "manual_seed", counted_seed)
     return philox, torch_seeds
 

@@ -66,8 +66,8 @@ def test_every_method_trains_as_the_track_says(method, ruleset):
     assert {name: resolved[name] for name in FAST if not isinstance(FAST[name], dict)} == {
         name: value for name, value in FAST.items() if not isinstance(value, dict)
     }
-    assert resolved["optimizer"] == FAST["optimizer"]
-    # Nothing of the method's own schedule: every field is the track's or its default.
+    # Nothing of the method's own optimizer and schedule: every field is the track's or its default.
+    assert resolved["optimizer"] == {"backbone_lr_factor": 1.0, "layer_decay": None, **FAST["optimizer"]}
     defaults = {"steps": [], "start": 0, "period": 10, "floor": 0.0, "warmup": 0, "settings": {}}
     assert resolved["schedule"] == {**defaults, **FAST["schedule"]}
     assert resolve(RunConfig(**config.model_dump())) == config  # a fixed point: phases are scaled once

@@ -15,7 +15,7 @@ from noisybench.methods import Pass, StepOutput
 from noisybench.methods.ce import CrossEntropy
 from noisybench.spec.record import RunRecord
 from noisybench.train.build import Place
-from noisybench.train.prepare import prepare
+from noisybench.train.prepare import prepare, streams
 from noisybench.train.session import Session
 
 HERE = "test_session"
@@ -162,3 +162,13 @@ def test_a_hook_that_gives_something_else_is_one_line(tmp_path, monkeypatch, nam
         noisybench.run(config(f"{HERE}:Broken", output=tmp_path / "run"))
     assert said in str(raised.value) and str(raised.value).count("\n") == 0
     assert RunRecord.load(tmp_path / "run" / "result.json").status == "failed"
+
+
+def test_pixels_that_are_not_normalised():
+    config = noisybench.resolve(
+        noisybench.RunConfig(dataset="synthetic", noise_rate=0.2, preprocess={"mean": [0.0] * 3, "std": [1.0] * 3})
+    )
+    data = prepare(config)
+    test = streams(config, data, torch.device("cpu"), torch.float64).test
+    pixels = data.dataset.test.take(data.splits.test).pixels[:]
+    torch.testing.assert_close(test.images(slice(None)), pixels.double() / 255, rtol=1e-12, atol=1e-12)

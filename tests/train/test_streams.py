@@ -79,10 +79,15 @@ def agree_with_accuracies(record, told, sets: dict[str, Part], labels: dict[str,
             assert record.curves[curve] == [pytest.approx(np.mean(said == labels[name]))] * 2, curve
 
 
-def agree_with_evaluation(seen: Watched, sets: dict[str, Part]) -> None:
-    """Every epoch each head predicts the three sets, each image once, as it is on disk."""
-    expected = sorted(image.tobytes() for part in sets.values() for image in [*part.pixels] * 2)
+def agree_with_evaluation(seen: Watched, sets: dict[str, Part], train: Part | None = None) -> None:
+    """Every epoch each head predicts the three sets, each image once, as it is on disk.
+
+    Where true labels are known the headline head predicts the noisy train set once, at the end.
+    """
+    of_sets = [image.tobytes() for part in sets.values() for image in [*part.pixels] * 2]
+    of_train = [] if train is None else [image.tobytes() for image in train.pixels]
     for head in ("right", "test", "noisy_val", "clean_val"):
+        expected = sorted(of_sets + (of_train if head == "right" else []))
         found = [image.tobytes() for name, images in seen.predicted if name == head for image in seen.pixels(images)]
         # Not all at once: a difference of thousands of images is no message.
         assert len(found) == len(expected)
@@ -168,7 +173,7 @@ def test_the_sealed_streams(cifar_like, small_cifar10, tmp_path, augmentation):
     labels = {name: part.labels for name, part in sets.items()}
     labels["noisy_val"] = noise["noisy"][rows.noisy_val]
     agree_with_accuracies(record, told, sets, labels)
-    agree_with_evaluation(seen, sets)
+    agree_with_evaluation(seen, sets, train.take(rows.train))
     agree_with_training(seen, train.take(rows.train), noise["noisy"][rows.train], **expected)
     agree_with_meta(seen, train.take(rows.meta), **(expected if of_meta else PLAIN))
 
@@ -191,7 +196,7 @@ def test_the_authors_streams(cifar_like, small_cifar10, tmp_path, budget):
     assert not any(name.startswith("noisy_val") for name in record.curves)
     noise = np.load(tmp_path / "run" / "noise.npz")
     agree_with_accuracies(record, told, sets, {name: part.labels for name, part in sets.items()})
-    agree_with_evaluation(seen, sets)
+    agree_with_evaluation(seen, sets, train)
     augmentation = {"padding": 1, "horizontal": True, "vertical": False}
     agree_with_training(seen, train, noise["noisy"], **augmentation)
     agree_with_meta(seen, test.take(rows.meta), **augmentation)

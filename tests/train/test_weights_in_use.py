@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
 
 from noisybench.core.files import file_sha256
 from noisybench.leaderboard.validate import read_record
 from noisybench.spec.identity import run_id_of
+from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
 from noisybench.train.finished import load_run
+from noisybench.train.prepare import prepare, streams
 
 SMALL = ("--limit-train", "200", "--epochs", "1", "--model", "test_resnet", "--image-size", "32")
 
@@ -88,3 +93,26 @@ def test_a_record_that_names_other_weights_is_refused(cli, file, tmp_path):
         record.model_copy(update={"information_used": used}).save(tmp_path / "forged.json")
         with pytest.raises(Exception, match="pretrained_weights does not agree with the configuration"):
             read_record((tmp_path / "forged.json").read_text(), "it")
+
+
+def test_photos_reach_the_network_as_timm_prepares_them(tmp_path):
+    for number in range(80):
+        file = tmp_path / "photos" / ["cat", "dog"][number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((70 + number, 90), Image.Resampling.BILINEAR).save(file)
+    network = timm.create_model("test_resnet", num_classes=2)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    given = {"dataset": f"imagefolder:{tmp_path / 'photos'}", "noise": "none", "noise_rate": 0.0}
+    sizes = {"meta_size": 0, "noisy_val_size": 0, "clean_val_size": 0}
+    config = resolve_dict({**given, **sizes, "model": "test_resnet", "weights": tmp_path / "w.pth"})
+    data = prepare(config)
+    train = streams(config, data, torch.device("cpu"), torch.float32).train
+    of_timm = create_transform(**resolve_model_data_config(network))
+    files = data.train_files()
+    assert len(files) == len(train) > 40
+    for row in (0, 11, 37):
+        expected = of_timm(Image.open(tmp_path / "photos" / files[row]))
+        assert expected.shape == (3, 160, 160)
+        found = train.images(torch.tensor([row]))[0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

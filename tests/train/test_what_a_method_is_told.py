@@ -143,6 +143,24 @@ def test_what_is_not_declared_cannot_be_read(tmp_path, monkeypatch, way):
     assert "taken" not in told
 
 
+class LooksAtItsFolder(Asks):
+    folder = None
+    seen: list = []
+
+    def estimate_labels(self):
+        self.seen.append(sorted(file.name for file in type(self).folder.iterdir() if not file.name.startswith(".")))
+        return super().estimate_labels()
+
+
+def test_the_true_labels_are_not_in_the_folder_before_the_run_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(LooksAtItsFolder, "folder", tmp_path / "run")
+    monkeypatch.setattr(LooksAtItsFolder, "seen", [])
+    run(tmp_path / "run", "LooksAtItsFolder", epochs=2)
+    assert len(LooksAtItsFolder.seen) == 3  # after each epoch and at the end
+    assert set().union(*LooksAtItsFolder.seen) == {"config.json", "metrics.jsonl", "checkpoints"}
+    assert (tmp_path / "run" / "noise.npz").is_file()
+
+
 def test_a_context_holds_what_is_declared_and_no_more(tmp_path, monkeypatch):
     held = {}
     build = Asks.build

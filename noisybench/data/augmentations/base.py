@@ -18,9 +18,11 @@ class Augmentation(ABC):
 
     Class attributes:
         Settings: its settings, with a default each; a subclass of :class:`noisybench.spec.values.Settings`.
+        order: smaller ones are applied first, of equal ones in order of their names; crop and flips before all.
     """
 
     Settings: ClassVar[type[values.Settings]] = values.Settings
+    order: ClassVar[int] = 0
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -15,6 +15,9 @@ class DivideMixSettings(Settings):
     :func:`noisybench.methods.dividemix.authors_choice`."""
 
     warmup_epochs: Epochs = Field(default=10, ge=0, description="epochs of cross-entropy before the first split")
+    warmup_batch_factor: int = Field(
+        default=2, ge=1, description="batches of warm-up are so many times the batch size, as in the released code"
+    )
     temperature: Positive = Field(default=0.5, description="T of sharpening")
     mixup_alpha: Positive = Field(default=4.0, description="alpha of mixup's Beta(alpha, alpha)")
     ramp_epochs: Annotated[NonNegative, Counts("epochs")] = Field(

@@ -16,5 +16,5 @@ class FDivSettings(Settings):
     divergence: Literal["total-variation", "jensen-shannon", "pearson", "kl"] = "total-variation"
     warmup_epochs: Epochs = Field(default=60, ge=0, description="epochs of cross-entropy before")
     forget_momentum: bool = Field(
-        default=False, description="as released: a new optimizer each epoch, so momentum starts from 0 each time"
+        default=False, description="as released: momentum starts from 0 again and again, at the head of each pass"
     )
