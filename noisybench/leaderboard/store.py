@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
@@ -15,12 +16,14 @@ from noisybench.core.errors import FolderInUse, UserError, one_line
 from noisybench.core.files import json_text, read_regular, refuse_special, replace_file
 from noisybench.core.names import file_name_fault, shown_name
 from noisybench.leaderboard.filing import as_filed
-from noisybench.leaderboard.standings import Standings
 from noisybench.leaderboard.validate import Filed, misfit, place_fault, read_record
 from noisybench.leaderboard.verifications import load_all
 from noisybench.spec import registry
 from noisybench.spec.cards import BenchmarkCard
 from noisybench.spec.record import RunRecord, read_text
+
+if TYPE_CHECKING:
+    from noisybench.leaderboard.standings import Standings
 
 RECORD = "result.json"  # in a run's output folder
 
@@ -58,6 +61,8 @@ class Board:
 
     def standings(self) -> tuple[Standings, list[str]]:
         """What the board shows now, and one line for everything that is left out of it."""
+        from noisybench.leaderboard.standings import Standings  # with scipy: who files records needs none of it
+
         records, problems = self.read()
         verifications, wrong = load_all(self.folder, records)
         return Standings(self.card, records, verifications), [*problems, *wrong]
