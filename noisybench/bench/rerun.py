@@ -11,6 +11,7 @@ from typing import Any
 from noisybench.core.errors import UserError
 from noisybench.core.files import file_sha256
 from noisybench.core.nested import flatten, merge
+from noisybench.spec import registry
 from noisybench.spec.config import ResolvedConfig
 from noisybench.spec.identity import ENVIRONMENT_FIELDS, science, with_later_fields
 from noisybench.spec.layers import noise_kind, resolve_dict
@@ -32,6 +33,21 @@ class Files:
     noise_files: list[Path] = field(default_factory=list)
     weights: Path | None = None
     clean_labels: Path | None = None
+
+
+def refuse_foreign_code(records: list[RunRecord], *, allowed: bool) -> None:
+    """Refuse to import what a record names: a module runs as code.
+
+    Raises:
+        UserError: a record's method is a module's, and nothing allows it.
+    """
+    for record in [] if allowed else records:
+        method = str(record.config["method"])
+        if registry.is_foreign(method):
+            raise UserError(
+                f"run {record.run_id}: it names the module of its method {method!r}, and importing that runs its code: "
+                f"add --import-methods if you trust it"
+            )
 
 
 def config_again(record: RunRecord, files: Files, output: Path) -> ResolvedConfig:

@@ -157,9 +157,8 @@ def _ask_before_importing(board: Board, selection: Selection, allowed: bool) -> 
     from noisybench.spec import registry
     from noisybench.spec.variants import parse_variant
 
-    known = {entry.value for entry in registry.method_entry_points().values()}
     methods = [parse_variant(text)[0] for text in board.card.methods]
-    named = [name for name in methods if ":" in name and name not in known]
+    named = [name for name in methods if registry.is_foreign(name)]
     if named and selection.methods is None and not allowed:
         raise UserError(
             f"board {board.card.name!r}: its card names the module of method {named[0]!r}, and importing that runs its "

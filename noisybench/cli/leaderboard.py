@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from noisybench.cli.rerun import CleanLabels, DataPath, NoiseFiles, Tolerance, Weights
+from noisybench.cli.rerun import CleanLabels, DataPath, ImportMethods, NoiseFiles, Tolerance, Weights
 from noisybench.core.console import complain, console, say
 from noisybench.core.errors import UserError, unknown_name
 from noisybench.spec.metrics import RULES
@@ -184,9 +184,10 @@ def verify(
     ] = None,
     tolerance: Tolerance = 0.01,
     again: Annotated[bool, typer.Option("--again", help="Also what is filed already, anew.")] = False,
+    import_methods: ImportMethods = False,
     root: Root = ROOT,
 ) -> None:
-    from noisybench.bench.rerun import Files
+    from noisybench.bench.rerun import Files, refuse_foreign_code
     from noisybench.bench.verify import Runs, chosen
     from noisybench.bench.verify import verify as verify_records
     from noisybench.leaderboard.store import open_board
@@ -199,6 +200,7 @@ def verify(
     picked = chosen(records, runs or [], sample)
     if not picked:
         raise UserError(f"{opened.runs}: no records to verify")
+    refuse_foreign_code(picked, allowed=import_methods)
     folder = output if output is not None else Path("runs") / "verify" / opened.card.name
     files = Files(data_path, noise_file or [], weights, clean_labels)
     done = verify_records(opened, picked, files, Runs(folder, again), say, tolerance=tolerance)

@@ -23,6 +23,9 @@ CleanLabels = Annotated[Path | None, typer.Option(help="CSV of checked images.")
 Tolerance = Annotated[
     float, typer.Option(min=0, max=1, help="Of test accuracy by any selection rule, as a fraction, where bits differ.")
 ]
+ImportMethods = Annotated[
+    bool, typer.Option("--import-methods", help="Import modules that records name as methods: they run as code.")
+]
 
 
 def rerun(
@@ -33,9 +36,10 @@ def rerun(
     clean_labels: CleanLabels = None,
     output: Annotated[Path | None, typer.Option(help="A new folder. [default: runs/rerun/RUN_ID]")] = None,
     tolerance: Tolerance = 0.01,
+    import_methods: ImportMethods = False,
     only_print: Annotated[bool, typer.Option("--print", help="Print the command and stop.")] = False,
 ) -> None:
-    from noisybench.bench.rerun import Files, command_of, config_again
+    from noisybench.bench.rerun import Files, command_of, config_again, refuse_foreign_code
     from noisybench.core.console import console, say
     from noisybench.core.errors import UserError
     from noisybench.leaderboard.store import record_file
@@ -47,6 +51,7 @@ def rerun(
     fault = fault_of(old)
     if fault is not None:
         raise UserError(f"{source}: {fault}")
+    refuse_foreign_code([old], allowed=import_methods)
     folder = output if output is not None else Path("runs") / "rerun" / old.run_id
     if folder.exists() and not only_print:
         raise UserError(f"{folder}: is there already; name a new folder by --output")

@@ -72,6 +72,14 @@ def load_method(name: str) -> Any:
     return extensions.import_target("method", name, name) if ":" in name else load("method", name)
 
 
+def is_foreign(method: str) -> bool:
+    """Whether a method is named by a module that no installed package registers: to load it runs that module's code.
+
+    What somebody else wrote (a record, a card) is not loaded by such a name unless the user allows it.
+    """
+    return ":" in method and method not in {entry.value for entry in method_entry_points().values()}
+
+
 def broken(kind: str) -> list[Broken]:
     """What cannot be used of a kind of extension, or of cards (``"dataset"``, ``"benchmark"``), sorted by name.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from noisybench.core.errors import UserError
 from noisybench.core.nested import flatten, merge
+from noisybench.spec import registry
 from noisybench.spec.identity import with_later_fields
 from noisybench.spec.layers import recipe_of
 from noisybench.spec.text import parse_override
@@ -68,11 +69,12 @@ def variant_of(config: dict[str, Any], required: dict[str, Any]) -> str:
         config: as a record stores it.
         required: the configuration that every run of the board shares.
 
-    The plain name where this machine does not know the recipe, as for a method that is not installed.
+    The plain name where this machine does not know the recipe, as for a method that is not installed. A module that
+    only the record names is not imported for it.
     """
     stored = with_later_fields(config)
     method, settings = str(stored["method"]), flatten(stored.get("settings") or {})
-    if not settings:
+    if not settings or registry.is_foreign(method):
         return method
     # Phases of a recipe keep their share of the run's length, where that is not the recipe's own.
     given: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from noisybench.core.files import json_text
 from noisybench.leaderboard.page_data import page_data
 from noisybench.leaderboard.store import open_board
 from noisybench.leaderboard.verifications import Verification, compared, load_all, save
+from noisybench.spec.identity import run_id_of
 from noisybench.spec.record import RunRecord, content_hash
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -126,21 +128,29 @@ def test_every_record_of_the_repository_has_its_command():
 
 def test_comparison_by_hand():
     old = make_record("ce", accuracy=0.8)
-    assert compared(old, old).outcome == "bit-equal"
+    later = old.cost.model_copy(update={"wall_seconds": old.cost.wall_seconds + 1})
+    again = old.model_copy(update={"cost": later})
+    assert compared(old, again).outcome == "bit-equal"
+    with_state = old.fingerprints.model_copy(update={"state": "5" * 64})  # not measured when the record was made
+    assert compared(old, again.model_copy(update={"fingerprints": with_state})).outcome == "bit-equal"
+    assert compared(again.model_copy(update={"fingerprints": with_state}), old).differs == ["fingerprints.state"]
+    with pytest.raises(UserError, match="the record's own run, not another"):
+        compared(old, old)
 
     def like(difference: float, **prints: str) -> RunRecord:
         metrics = old.metrics | {"test_accuracy_last": 0.8 + difference, "noise_detection_f1": 0.5}
         weights = old.fingerprints.model_copy(update={"weights": "0" * 64, **prints})
-        return old.model_copy(update={"metrics": metrics, "fingerprints": weights})
+        return again.model_copy(update={"metrics": metrics, "fingerprints": weights})
 
     near = compared(old, like(0.004))
     assert near.outcome == "within" and near.difference == pytest.approx(0.004)
     assert near.differs == ["fingerprints.weights", "metrics.test_accuracy_last"]  # what is new is no difference
     assert compared(old, like(-0.02)).outcome == "outside"
     assert compared(old, like(-0.02), tolerance=0.02).outcome == "within"
-    other = compared(old, like(0.0, noise="1" * 64))
-    assert other.outcome == "outside" and other.line.startswith("outside: another noise")
-    lost = compared(old, old.model_copy(update={"curves": {k: v for k, v in old.curves.items() if k != "memorised"}}))
+    for name in ("dataset", "noise", "split"):
+        with pytest.raises(UserError, match=f"another {name} than the record's: nothing is said of it"):
+            compared(old, like(0.0, **{name: "1" * 64}))
+    lost = compared(old, again.model_copy(update={"curves": {k: v for k, v in old.curves.items() if k != "memorised"}}))
     assert lost.outcome == "within" and lost.differs == ["curves.memorised"]
     with pytest.raises(UserError, match="is not run"):
         compared(old, make_record("ce", seed=1))
@@ -170,7 +180,8 @@ def test_a_file_that_a_record_needs_is_asked_for(tmp_path):
 
 def test_a_verification_that_is_none_is_left_out(tmp_path):
     record = make_record("ce")
-    good = compared(record, record)
+    later = record.cost.model_copy(update={"wall_seconds": 0.5})
+    good = compared(record, record.model_copy(update={"cost": later}))
     save(tmp_path, good)
     file = tmp_path / "verifications" / f"{record.run_id}.json"
     assert load_all(tmp_path, [record]) == ({record.run_id: good}, [])
@@ -186,3 +197,48 @@ def test_a_verification_that_is_none_is_left_out(tmp_path):
         found, problems = load_all(tmp_path, [record])
         assert found == {} and len(problems) == 1 and "\x1b" not in problems[0]
     assert not {"host", "user"} & set(content)
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch) -> Path:
+    """A record whose method is a module of the working directory, which says when it is imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from pathlib import Path\nPath('imported').touch()\nfrom noisybench.methods.ce import CrossEntropy as M\n"
+    Path("somebodys.py").write_text(code)
+    record = open_board("digits-quick", BOARDS).records()[0]
+    config = {**record.config, "method": "somebodys:M", "settings": {"x": 1.0}}
+    record = record.model_copy(update={"config": config, "run_id": run_id_of(config)})
+    runs = tmp_path / "boards" / "digits-quick" / "runs"
+    runs.mkdir(parents=True)
+    record.save(runs / f"{record.run_id}.json")
+    yield runs / f"{record.run_id}.json"
+    sys.modules.pop("somebodys", None)
+
+
+@pytest.mark.skipif(not BOARDS.is_dir(), reason="without the repository's boards")
+def test_nothing_that_only_reads_records_imports_what_they_name(cli, foreign):
+    root = foreign.parents[2]
+    for command in (
+        ["leaderboard", "build", "digits-quick", "--root", root],
+        ["leaderboard", "show", "digits-quick", "--root", root],
+        ["leaderboard", "export", "digits-quick", "--root", root, "--format", "csv"],
+        ["leaderboard", "validate", "digits-quick", "--root", root],
+        ["leaderboard", "add", foreign, "--board", "digits-quick", "--root", root],
+        ["compare", foreign, foreign],
+        ["bench", "plan", "digits-quick", "--root", root],
+    ):
+        cli(*command)
+        assert not Path("imported").exists(), command
+
+
+@pytest.mark.skipif(not BOARDS.is_dir(), reason="without the repository's boards")
+@pytest.mark.parametrize("command", ["rerun", "verify"])
+def test_running_again_asks_before_it_imports(cli, foreign, command):
+    given = ["rerun", foreign] if command == "rerun" else ["leaderboard", "verify", "digits-quick", "--root"]
+    given += [] if command == "rerun" else [foreign.parents[2]]
+    code, out, err = cli(*given)
+    assert code == 2 and "importing that runs its code: add --import-methods if you trust it" in err
+    assert err.count("\n") == 1 and not Path("imported").exists()
+    cli(*given, "--import-methods")  # it has no setting x, so it does not run; but it was looked for
+    assert Path("imported").exists()
