@@ -57,15 +57,11 @@ class Features:
         parts: of each official part its tables n×D by view.
         scaling: how they are brought to one scale.
         views: K, cached augmented views of each strength; 0: every view is the image as it is.
-        weights: sha256 of the network's weights.
-        seconds: what computing them took now; 0 where they were there.
     """
 
     parts: dict[str, dict[str, Tensor]]
     scaling: Scaling
     views: int
-    weights: str
-    seconds: float
 
     @property
     def width(self) -> int:

@@ -61,7 +61,7 @@ class MetaBatch:
     Attributes:
         images: M×C×H×W.
         loss: from M×C logits to a scalar.
-        average: combines each process's gradients of the loss into those of the global meta batch.
+        average: combines each process's gradients of the loss, and the loss, into those of the global meta batch.
     """
 
     images: Tensor
@@ -80,7 +80,7 @@ class LookAhead:
 
     Attributes:
         logits_dot: ȯ, N×C, detached: the derivative of the noisy batch's logits along v.
-        meta_loss: scalar, detached: the loss on the meta batch at θ̂ (over this process's part of it).
+        meta_loss: scalar, detached: the loss on the global meta batch at θ̂.
         buffers: the model's buffers by name, as the meta batch's pass would have left them.
     """
 
@@ -117,8 +117,9 @@ def look_ahead_tangent(
     ahead = _step_ahead(forward, inner)
     buffers = copied_buffers(model)
     loss = meta.loss(functional_logits(model, ahead, meta.images, buffers=buffers))
-    direction = dict(zip(ahead, meta.average(_gradients(loss, ahead)), strict=True))
-    return LookAhead(ways[engine](model, forward, direction), loss.detach(), buffers)
+    *gradients, meta_loss = meta.average([*_gradients(loss, ahead), loss.detach()])
+    direction = dict(zip(ahead, gradients, strict=True))
+    return LookAhead(ways[engine](model, forward, direction), meta_loss, buffers)
 
 
 def _step_ahead(forward: NoisyForward, inner: InnerStep) -> Weights:
@@ -172,8 +173,9 @@ def _head_tangent(model: nn.Module, forward: NoisyForward, inner: InnerStep, met
     meta_logits = (meta_features @ weight.T + bias).requires_grad_()
     loss = meta.loss(meta_logits)
     residual = torch.autograd.grad(loss, meta_logits)[0]
-    direction_weight, direction_bias = meta.average([residual.T @ meta_features, residual.sum(0)])
+    slopes = [residual.T @ meta_features, residual.sum(0)]
+    direction_weight, direction_bias, meta_loss = meta.average([*slopes, loss.detach()])
     logits_dot = features.to(weight.dtype) @ direction_weight.T
     if layer.bias is not None:
         logits_dot = logits_dot + direction_bias
-    return LookAhead(logits_dot, loss.detach(), buffers)
+    return LookAhead(logits_dot, meta_loss, buffers)

@@ -40,12 +40,13 @@ class FDiv(WithPeers):
         if self.settings.forget_momentum and epoch >= self.settings.warmup_epochs:
             self.optimizer.state.clear()
 
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Of the first epochs."""
+        return F.cross_entropy(logits, batch.labels)
+
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch < self.settings.warmup_epochs:
-            logits = self.network(batch.images)
-            loss = F.cross_entropy(logits, batch.labels)
-            self.context.step(loss, self.optimizer)
-            return StepOutput(loss, logits)
+            return super().training_step(batch)
         logits, peers, labels = self.with_peers(batch)
         joint, independent = PARTS[self.settings.divergence]
         gain = self.mean_of(joint(given_probability(logits, batch.labels)), batch, batch)

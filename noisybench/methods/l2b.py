@@ -41,7 +41,8 @@ class L2B(Method):
         meta_images, meta_labels = batch.meta
         meta_loss = F.cross_entropy(functional_logits(self.network, ahead, meta_images), meta_labels)
         gradients = torch.autograd.grad(meta_loss, list(ahead.values()), materialize_grads=True)
-        v = dict(zip(ahead, self.context.average_meta(list(gradients)), strict=True))
+        *averaged, meta_loss = self.context.average_meta([*gradients, meta_loss.detach()])
+        v = dict(zip(ahead, averaged, strict=True))
         logits, logits_dot = forward.logits.detach(), logits_along(self.network, forward, v)
         candidates = torch.stack([batch.labels, logits.argmax(dim=1)], dim=1)
         helps = torch.stack([cross_entropy_dot(logits, logits_dot, labels) for labels in candidates.T], dim=1)
@@ -49,7 +50,7 @@ class L2B(Method):
         losses = torch.stack([F.cross_entropy(forward.logits, y, reduction="none") for y in candidates.T], dim=1)
         loss = self.context.weighted_mean(losses.flatten(), weights.flatten())
         self.context.step(loss, self.optimizer, before_step=self.before_step)
-        logs = {"meta_loss": meta_loss.detach(), "weight_of_given": self.context.weighted_mean(weights[:, 0], 1.0)}
+        logs = {"meta_loss": meta_loss, "weight_of_given": self.context.weighted_mean(weights[:, 0], 1.0)}
         return StepOutput(loss, forward.logits, logs)
 
     def before_step(self, parameters: list[nn.Parameter]) -> None:

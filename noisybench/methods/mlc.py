@@ -41,6 +41,7 @@ class MLC(Method):
     settings: MLCSettings
     needs: ClassVar[frozenset[str]] = frozenset({"meta_set"})
     forward_equivalents: float = 10.0
+    looks_ahead: ClassVar[bool] = True
 
     def build(self) -> None:
         super().build()
@@ -94,11 +95,12 @@ class MLC(Method):
         return halves if len(labels) > 1 else [(images, labels)] * 2
 
     def _judged(self, weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The gradient of the judging half's cross-entropy at these weights, and its value (over this process's)."""
+        """The gradient of the judging half's cross-entropy at these weights, and its value, over all processes."""
         losses = F.cross_entropy(functional_logits(self.network, weights, images), labels, reduction="none")
         total = len(self.context.gather_rows(labels))
         gradients = torch.autograd.grad(losses.mean(), list(weights.values()), materialize_grads=True)
-        return self.context.average(list(gradients), len(labels) / total), losses.detach().mean()
+        *averaged, loss = self.context.average([*gradients, losses.detach().mean()], len(labels) / total)
+        return averaged, loss
 
     def _label_slopes(self, logits: Tensor, forward: NoisyForward, v: list[Tensor]) -> Tensor:
         """How log p of each class changes along v (N×C): a step raises it by lr/rows times the soft label there."""

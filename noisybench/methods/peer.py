@@ -82,12 +82,13 @@ class Peer(WithPeers):
             return 0.0
         return plan_value(past, settings.plan_epochs, settings.plan_starts, settings.plan_ends)
 
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Of the first epochs."""
+        return floored_cross_entropy(logits, batch.labels).mean()
+
     def training_step(self, batch: Batch) -> StepOutput:
         if batch.epoch < self.settings.warmup_epochs:
-            logits = self.network(batch.images)
-            loss = floored_cross_entropy(logits, batch.labels).mean()
-            self.context.step(loss, self.optimizer)
-            return StepOutput(loss, logits)
+            return super().training_step(batch)
         logits, peers, labels = self.with_peers(batch)
         fit = self.mean_of(floored_cross_entropy(logits, batch.labels), batch, batch)
         by_chance = self.mean_of(floored_cross_entropy(peers, labels), batch.paired, batch)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisybench.data.loader import Batch
-from noisybench.methods.base import Method, StepOutput
-from noisybench.methods.forward import anchor_transition_matrix
+from noisybench.methods.anchor_points import WithAnchorPoints
+from noisybench.methods.base import StepOutput
 from noisybench.methods.settings.t_revision import ReweightSettings, TRevisionSettings
 
 
@@ -28,24 +28,11 @@ def importance(logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
     return p.gather(1, labels[:, None])[:, 0] / given
 
 
-class Reweight(Method):
+class Reweight(WithAnchorPoints):
     """Cross-entropy, T from that network's anchor points, then the same network on b·CE with b without gradient."""
 
     Settings = ReweightSettings
     settings: ReweightSettings
-
-    def build(self) -> None:
-        super().build()
-        context = self.context
-        self.transition: Tensor = torch.eye(context.num_classes, dtype=context.dtype, device=context.device)
-
-    def start_epoch(self, epoch: int) -> None:
-        if epoch != self.settings.estimation_epochs:
-            return
-        self.set_mode(training=False)
-        probabilities = self.context.full_pass(lambda images, index: self.network(images).softmax(dim=1))
-        self.set_mode(training=True)
-        self.transition.copy_(anchor_transition_matrix(probabilities, filter_outliers=self.settings.filter_outliers))
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         weights = importance(logits, batch.labels, self.transition).detach()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -197,16 +196,12 @@ def with_features(config: ResolvedConfig, data: RunData, device: torch.device, t
     if not config.frozen:
         return data
     extraction = Extraction(config, data.dataset, device)
-    started, computed = time.perf_counter(), False
     tables: dict[str, dict[str, Tensor]] = {}
     for view in extraction.views():
-        computed |= not extraction.file(view).is_there()
         tables.setdefault(view.part, {})[view.name] = extraction.compute(view, told).open()
-    seconds = time.perf_counter() - started if computed else 0.0
     train = tables["train"][PLAIN]
     scaling = Scaling.of(train) if config.features.standardise else Scaling.none(train.shape[1])
-    features = Features(tables, scaling, config.features.views, extraction.backbone.weights_sha256, seconds)
-    return replace(data, features=features)
+    return replace(data, features=Features(tables, scaling, config.features.views))
 
 
 def _content(dataset: Dataset, part: str) -> str:

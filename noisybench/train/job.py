@@ -149,6 +149,11 @@ class Job:
         self._progress.start(config, data, output.path, self._place.device)
         for note in session.notes:
             self._progress.say(note)
+        if config.frozen and not config.pretrained and config.weights is None:
+            self._progress.say(
+                f"warning: the frozen {config.model} has random weights, so its features tell little: give "
+                f"--pretrained, --weights FILE or another --model"
+            )
         for name, value in phases_behind(config.settings, config.epochs).items():
             self._progress.say(
                 f"warning: method.{name} = {value} lies behind this run's {config.epochs} epochs, so what comes after "

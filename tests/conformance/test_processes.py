@@ -23,7 +23,8 @@ SAID = {  # class: what is said, in place of "1 and 2 processes train the same"
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAID)
 def test_one_and_two_processes_are_compared(name):
-    said, method = SAID[name], f"broken_methods:{name}"
+    home = "failing_methods" if name == "StepsByItself" else "broken_methods"
+    said, method = SAID[name], f"{home}:{name}"
     command = [sys.executable, "-m", "noisybench", "check", method, "--processes", "2", "--set", "epochs=1"]
     paths = [str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -369,18 +369,6 @@ class HoldsItsConfig(CrossEntropy):
         self.callback = lambda: config
 
 
-class StepsByItself(CrossEntropy):
-    """Right in one process; in several each trains a network of its own."""
-
-    def training_step(self, batch):
-        logits = self.network(batch.images)
-        loss = self.loss(logits, batch)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return StepOutput(loss, logits)
-
-
 class MixesWithoutShares(CrossEntropy):
     """The mean over the rows of even classes plus the mean over those of odd ones: each is over other rows than the
     batch's, so a process's part of them is another one than its part of the batch."""

@@ -108,7 +108,7 @@ def test_it_is_another_run_under_the_schedule_of_the_classifier(cli, tmp_path):
     assert records["plain"].fingerprints.weights != records["factor"].fingerprints.weights
 
 
-LOOKING_AHEAD = ("l2b", "l2r", "meta-weight-net", "metalabelnet", "mlnt", "mslg")
+LOOKING_AHEAD = ("l2b", "l2r", "meta-weight-net", "metalabelnet", "mlc", "mlnt", "mslg")
 
 
 def test_which_methods_look_ahead():

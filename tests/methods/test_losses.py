@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from small_method import SAMPLES, small_batch, small_method, weights
 
 from noisybench.methods import losses
+from noisybench.methods.anchor_points import anchor_transition_matrix
 from noisybench.methods.bootstrap import HardBootstrap, SoftBootstrap
 from noisybench.methods.context import UndeclaredError
-from noisybench.methods.forward import Forward, ForwardOracle, anchor_transition_matrix
+from noisybench.methods.forward import Forward, ForwardOracle
 from noisybench.methods.gce import GCE
 from noisybench.methods.sce import SCE
 

@@ -1,6 +1,9 @@
 """Heads on features of a frozen network: which features, which views, which recipe, and the promises of every run."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from noisybench.core.errors import UserError
 from noisybench.data.features import PLAIN, FeatureStream, Scaling, ViewPool
 from noisybench.models import NetworkSpec, create_backbone
 from noisybench.spec.layers import resolve_dict
+from noisybench.spec.record import RunRecord
 from noisybench.train.extract import with_features
 from noisybench.train.prepare import prepare, streams
 from noisybench.train.progress import Progress
@@ -205,3 +209,45 @@ def test_features_are_computed_ahead_and_found_by_a_run(cli, tmp_path, monkeypat
     assert code == 0
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert record["config"]["frozen"] is True and record["config"]["head"] == "linear"
+
+
+def test_random_weights_are_said(cli, tmp_path):
+    options = ["run", "--dataset", "digits", "--limit-train", "300", "--frozen", "--model", "noisybench_cnn4"]
+    options += ["--set", "pretrained=false", "--set", "features.input_size=8", "--epochs", "1"]
+    code, told, _ = cli(*options, "--output", tmp_path / "a")
+    assert code == 0 and "warning: the frozen noisybench_cnn4 has random weights" in told.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path):
+    """Real processes; the first computes the features, and the second finds them or waits."""
+    command = [sys.executable, "-m", "noisybench", "run", "--method", "mslg", "--dataset", "digits", "--frozen"]
+    command += ["--limit-train", "300", "--model", "noisybench_cnn4", "--epochs", "3", "--set", "pretrained=false"]
+    command += ["--set", "features.input_size=8", "--set", "method.warmup_epochs=1", "--set", "precision=float64"]
+    records = []
+    for processes in (2, 1):
+        folder = tmp_path / f"of-{processes}"
+        given = ["--processes", str(processes), "--output", str(folder)]
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, *given], check=True, capture_output=True, timeout=300, env=environment)
+        records.append(RunRecord.load(folder / "result.json"))
+    two, one = records
+    assert two.run_id == one.run_id and (two.cost.processes, one.cost.processes) == (2, 1)
+    for name, values in one.curves.items():
+        expected = [None if value is None else pytest.approx(value, abs=1e-9) for value in values]
+        assert two.curves[name] == expected, name
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path):
+    config = noisybench.RunConfig(**SMALL, method="elr", checkpoint_steps=1)
+    whole = noisybench.run(config.model_copy(update={"output": tmp_path / "whole"}))
+
+    class Stops(Progress):
+        def step(self, done):
+            if done > 1.3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        noisybench.run(config.model_copy(update={"output": tmp_path / "cut"}), progress=Stops())
+    resumed = noisybench.run(config.model_copy(update={"output": tmp_path / "cut"}), resume=True)
+    assert resumed.fingerprints == whole.fingerprints and resumed.curves == whole.curves
