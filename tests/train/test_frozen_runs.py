@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import noisybench
 from noisybench.core.errors import UserError
 from noisybench.data.features import PLAIN, FeatureStream, Scaling, ViewPool
-from noisybench.models import NetworkSpec, create_backbone
+from noisybench.models import NetworkSpec, create_backbone, create_network
 from noisybench.spec.layers import resolve_dict
 from noisybench.spec.record import RunRecord
 from noisybench.train.extract import with_features
@@ -251,3 +252,23 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path):
         noisybench.run(config.model_copy(update={"output": tmp_path / "cut"}), progress=Stops())
     resumed = noisybench.run(config.model_copy(update={"output": tmp_path / "cut"}), resume=True)
     assert resumed.fingerprints == whole.fingerprints and resumed.curves == whole.curves
+
+
+def test_weights_of_a_file_are_what_is_frozen(cli, tmp_path):
+    spec = NetworkSpec("noisybench_cnn4", num_classes=5, channels=1, image_size=8)
+    network = create_network(spec, seed=3)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    _, data = prepared(model="noisybench_cnn4", weights=tmp_path / "mine.safetensors")
+    card = data.dataset.card
+    network.reset_classifier(0)
+    with torch.no_grad():
+        pixels = data.dataset.test.pixels[:].float() / 255
+        expected = network.eval()((pixels - card.mean[0]) / card.std[0])
+    torch.testing.assert_close(data.features.parts["test"][PLAIN], expected, rtol=1e-4, atol=1e-5)
+
+    other = create_network(NetworkSpec("noisybench_mlp", num_classes=10, channels=1, image_size=8), seed=3)
+    save_file(other.state_dict(), tmp_path / "other.safetensors")
+    options = ["run", "--dataset", "digits", "--frozen", "--model", "noisybench_cnn4", "--set", "pretrained=false"]
+    code, _, said = cli(*options, "--weights", tmp_path / "other.safetensors", "--output", tmp_path / "run")
+    assert code == 2 and said.count("\n") == 1 and "not of model 'noisybench_cnn4'" in said
+    assert not (tmp_path / "run").exists()
