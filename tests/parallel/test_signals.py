@@ -13,8 +13,17 @@ from noisybench.core.errors import RunStopped
 from noisybench.parallel.signals import StopSignals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_what_goes_on_is_ended_where_it_is(monkeypatch, number):
+@pytest.fixture
+def heard(request):
+    """A signal that is not ignored: in a background job of a shell SIGINT is, under nohup SIGHUP, and stays so."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+@pytest.mark.parametrize("heard", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], indirect=True)
+def test_what_goes_on_is_ended_where_it_is(monkeypatch, heard):
+    number = heard
     monkeypatch.setenv("NOISYBENCH_STOP_SECONDS", "0.2")
     told = f"stopped by {number.name} where it was; what was saved before"
     with pytest.raises(RunStopped, match=told), StopSignals() as signals:
